@@ -1,0 +1,340 @@
+//! The job and its state machine: one pure function, [`transition`]. Each transition is one conditional DynamoDB write
+//! whose condition is the guard written here; the in-memory store calls the function itself.
+
+use super::id::{JobId, Tenant};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for its time.
+    Scheduled,
+    /// On its queue, or about to be.
+    Queued,
+    /// A worker holds its lease.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Will not be tried again by itself.
+    Dead,
+}
+
+impl State {
+    /// Every state, in the order a job meets them.
+    pub const ALL: [Self; 5] = [Self::Scheduled, Self::Queued, Self::Running, Self::Succeeded, Self::Dead];
+
+    /// Whether a job in this state stays as it is.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Dead)
+    }
+
+    /// The wire name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// JSON kept with the job, or a pointer to it in the bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stored {
+    /// The JSON itself, at most [`Stored::INLINE_MAX`] bytes of text.
+    Inline(Value),
+    /// The key of a blob that holds the JSON.
+    Blob(String),
+}
+
+impl Stored {
+    /// JSON up to this many bytes is kept in the job's item. Every write of the item is billed by its whole size, so
+    /// beyond about 2 KB one S3 PUT ($5 per million) is cheaper than the larger item in three writes.
+    pub const INLINE_MAX: usize = 2_048;
+}
+
+/// How far a job is, as its handler says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0-100.
+    pub percent: u8,
+    /// A short word on what is being done; at most 200 characters are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Why the last attempt did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobError {
+    /// One of `transient`, `throttled`, `permanent`, `panic`, `timeout`, `crashed`, `expired`, `unknown_kind`,
+    /// `invalid_payload`.
+    pub class: String,
+    /// What happened, at most [`JobError::MESSAGE_MAX`] characters.
+    pub message: String,
+    /// Which attempt it was.
+    pub attempt: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl JobError {
+    /// Longest message kept, in characters.
+    pub const MESSAGE_MAX: usize = 300;
+
+    /// An error, its message cut to size.
+    #[must_use]
+    pub fn new(class: &str, message: &str, attempt: u32, at: Timestamp) -> Self {
+        let message = message.chars().take(Self::MESSAGE_MAX).collect();
+        Self { class: class.to_owned(), message, attempt, at }
+    }
+}
+
+/// A job as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Its identifier.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What is to be done: the name of a registered kind.
+    pub kind: String,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts that were counted. An attempt counts when a worker claims the job.
+    pub attempt: u32,
+    /// How many attempts there may be, 1-100.
+    pub max_attempts: u32,
+    /// How often the job was claimed. It only grows; every write of a worker carries the value of its own claim, so a
+    /// worker that lost the job can write nothing.
+    pub fence: u64,
+    /// SHA-256 of what was submitted: tells a repeat from a different request under the same key.
+    pub fingerprint: String,
+    /// The caller's labels.
+    pub tags: Vec<String>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Not to be started before.
+    pub run_at: Option<Timestamp>,
+    /// When the last attempt started.
+    pub started_at: Option<Timestamp>,
+    /// When it reached its final state.
+    pub finished_at: Option<Timestamp>,
+    /// Until when the worker that claimed it owns it.
+    pub lease_until: Option<Timestamp>,
+    /// The number drawn for the last claim.
+    pub owner: Option<u64>,
+    /// Not to be started after: it is then dead, class `expired`.
+    pub expires_at: Option<Timestamp>,
+    /// Longest one attempt may take, when shorter than the kind's own.
+    pub timeout: Option<Duration>,
+    /// How far it is.
+    pub progress: Option<Progress>,
+    /// What it is to work on.
+    pub payload: Stored,
+    /// What came of it.
+    pub result: Option<Stored>,
+    /// Why the last attempt failed.
+    pub error: Option<JobError>,
+}
+
+/// What may happen to a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The clock has put its message on the queue.
+    Release,
+    /// A worker takes it.
+    Claim {
+        /// Until when the worker surely is done or dead.
+        lease_until: Timestamp,
+        /// A number drawn for this claim: tells it from another worker's of the same millisecond.
+        owner: u64,
+    },
+    /// Its owner says how far it is.
+    Progress {
+        /// The owner's claim.
+        fence: u64,
+        /// How far.
+        progress: Progress,
+    },
+    /// Its owner is done.
+    Succeed {
+        /// The owner's claim.
+        fence: u64,
+        /// What came of it.
+        result: Option<Stored>,
+    },
+    /// Its owner gives it back.
+    GiveBack {
+        /// The owner's claim.
+        fence: u64,
+        /// Not to be started before.
+        run_at: Timestamp,
+        /// Whether the attempt counts.
+        spent: bool,
+        /// Who brings it to the queue again.
+        by: Carrier,
+        /// Why, if it failed.
+        error: Option<JobError>,
+    },
+    /// Its owner says it cannot succeed.
+    Bury {
+        /// The owner's claim.
+        fence: u64,
+        /// Why.
+        error: JobError,
+    },
+    /// Nobody owns it and it may not be started any more: its attempts are spent, its time has passed, or no worker
+    /// knows its kind.
+    Condemn {
+        /// Why.
+        error: JobError,
+    },
+}
+
+/// Who brings a job to its queue at `run_at`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A message that is on the queue already, with a delay of at most 15 minutes.
+    Queue,
+    /// The clock, by the index of scheduled jobs.
+    Clock,
+}
+
+/// Why an event cannot happen to a job now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// It is in a final state.
+    Final,
+    /// Another worker owns it.
+    Leased {
+        /// Until when.
+        until: Timestamp,
+    },
+    /// Its time has not come.
+    NotYet {
+        /// When it comes.
+        run_at: Timestamp,
+    },
+    /// It has had all its attempts.
+    Spent,
+    /// Its time has passed.
+    Expired,
+    /// The worker's lease was lost: the job was claimed again, or is not running.
+    Lost,
+    /// It is not in the state the event starts from.
+    WrongState,
+}
+
+/// What `event` makes of `job`.
+///
+/// # Errors
+/// The reason for which the event cannot happen; the job is then unchanged.
+pub fn transition(job: &Job, event: &Event, now: Timestamp) -> Result<Job, Refused> {
+    guard(job, event, now)?;
+    let mut next = job.clone();
+    next.updated_at = now;
+    match event {
+        Event::Release => next.state = State::Queued,
+        Event::Claim { lease_until, owner } => {
+            next.owner = Some(*owner);
+            next.state = State::Running;
+            next.attempt += 1;
+            next.fence += 1;
+            next.started_at = Some(now);
+            next.lease_until = Some(*lease_until);
+        }
+        Event::Progress { progress, .. } => next.progress = Some(progress.clone()),
+        Event::Succeed { result, .. } => {
+            next.state = State::Succeeded;
+            next.result.clone_from(result);
+            next.finished_at = Some(now);
+            next.lease_until = None;
+        }
+        Event::GiveBack { run_at, spent, by, error, .. } => {
+            next.state = match by {
+                Carrier::Queue => State::Queued,
+                Carrier::Clock => State::Scheduled,
+            };
+            next.run_at = Some(*run_at);
+            next.lease_until = None;
+            if !spent {
+                next.attempt -= 1;
+            }
+            if error.is_some() {
+                next.error.clone_from(error);
+            }
+        }
+        Event::Bury { error, .. } | Event::Condemn { error } => {
+            next.state = State::Dead;
+            next.error = Some(error.clone());
+            next.finished_at = Some(now);
+            next.lease_until = None;
+        }
+    }
+    Ok(next)
+}
+
+fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
+    match event {
+        Event::Release => match job.state {
+            State::Scheduled => Ok(()),
+            state if state.is_final() => Err(Refused::Final),
+            _ => Err(Refused::WrongState),
+        },
+        Event::Claim { .. } => {
+            startable(job, now)?;
+            if job.expires_at.is_some_and(|until| until <= now) {
+                return Err(Refused::Expired);
+            }
+            if job.attempt >= job.max_attempts { Err(Refused::Spent) } else { Ok(()) }
+        }
+        Event::Progress { fence, .. }
+        | Event::Succeed { fence, .. }
+        | Event::GiveBack { fence, .. }
+        | Event::Bury { fence, .. } => {
+            if job.state == State::Running && job.fence == *fence {
+                Ok(())
+            } else {
+                Err(Refused::Lost)
+            }
+        }
+        Event::Condemn { .. } => match job.state {
+            state if state.is_final() => Err(Refused::Final),
+            State::Running => match job.lease_until {
+                Some(until) if until > now => Err(Refused::Leased { until }),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Whether nobody owns the job and its time has come.
+fn startable(job: &Job, now: Timestamp) -> Result<(), Refused> {
+    match job.state {
+        State::Succeeded | State::Dead => Err(Refused::Final),
+        State::Running => match job.lease_until {
+            Some(until) if until > now => Err(Refused::Leased { until }),
+            _ => Ok(()),
+        },
+        State::Scheduled | State::Queued => match job.run_at {
+            Some(run_at) if run_at > now => Err(Refused::NotYet { run_at }),
+            _ => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+#[path = "job_tests.rs"]
+mod tests;

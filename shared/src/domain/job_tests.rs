@@ -1,0 +1,158 @@
+use super::*;
+use proptest::prelude::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn queued(max_attempts: u32) -> Job {
+    Job {
+        id: JobId::derived(&["t", "1"]),
+        tenant: Tenant::parse("t").unwrap(),
+        kind: "echo".into(),
+        state: State::Queued,
+        attempt: 0,
+        max_attempts,
+        fence: 0,
+        fingerprint: String::new(),
+        tags: vec![],
+        created_at: at(0),
+        updated_at: at(0),
+        run_at: None,
+        started_at: None,
+        finished_at: None,
+        lease_until: None,
+        owner: None,
+        expires_at: None,
+        timeout: None,
+        progress: None,
+        payload: Stored::Inline(Value::Null),
+        result: None,
+        error: None,
+    }
+}
+
+fn failed() -> JobError {
+    JobError::new("transient", "no", 1, at(0))
+}
+
+fn claim(until: i64) -> Event {
+    Event::Claim { lease_until: at(until), owner: 1 }
+}
+
+#[test]
+fn a_claim_counts_and_leases() {
+    let job = transition(&queued(3), &claim(10), at(1)).unwrap();
+    assert_eq!((job.state, job.attempt, job.fence), (State::Running, 1, 1));
+    assert_eq!(job.lease_until, Some(at(10)));
+}
+
+#[test]
+fn a_live_lease_holds_off_a_second_worker_until_it_ends() {
+    let job = transition(&queued(3), &claim(10), at(1)).unwrap();
+    assert_eq!(transition(&job, &claim(20), at(9)), Err(Refused::Leased { until: at(10) }));
+    let second = transition(&job, &claim(20), at(10)).unwrap();
+    assert_eq!((second.attempt, second.fence), (2, 2));
+}
+
+#[test]
+fn a_worker_that_lost_its_lease_can_write_nothing() {
+    let first = transition(&queued(3), &claim(10), at(1)).unwrap();
+    let second = transition(&first, &claim(20), at(11)).unwrap();
+    let late = [
+        Event::Succeed { fence: 1, result: None },
+        Event::Bury { fence: 1, error: failed() },
+        Event::GiveBack { fence: 1, run_at: at(12), spent: true, by: Carrier::Queue, error: None },
+        Event::Progress { fence: 1, progress: Progress { percent: 5, note: None } },
+    ];
+    for event in late {
+        assert_eq!(transition(&second, &event, at(12)), Err(Refused::Lost), "{event:?}");
+    }
+}
+
+#[test]
+fn the_last_attempt_is_the_last_even_after_a_crash() {
+    let job = transition(&queued(1), &claim(10), at(1)).unwrap();
+    assert_eq!(transition(&job, &claim(20), at(11)), Err(Refused::Spent));
+    let dead = transition(&job, &Event::Condemn { error: failed() }, at(11)).unwrap();
+    assert_eq!(dead.state, State::Dead);
+}
+
+#[test]
+fn nobody_condemns_a_job_that_is_owned() {
+    let job = transition(&queued(1), &claim(10), at(1)).unwrap();
+    assert!(transition(&job, &Event::Condemn { error: failed() }, at(9)).is_err());
+}
+
+#[test]
+fn a_snooze_gives_its_attempt_back_but_not_its_fence() {
+    let job = transition(&queued(1), &claim(10), at(1)).unwrap();
+    let snooze = Event::GiveBack { fence: 1, run_at: at(5), spent: false, by: Carrier::Queue, error: None };
+    let job = transition(&job, &snooze, at(2)).unwrap();
+    assert_eq!((job.state, job.attempt, job.fence), (State::Queued, 0, 1));
+    assert_eq!(transition(&job, &claim(20), at(4)), Err(Refused::NotYet { run_at: at(5) }));
+    assert!(transition(&job, &claim(20), at(5)).is_ok());
+}
+
+#[test]
+fn an_expired_job_is_not_started() {
+    let job = Job { expires_at: Some(at(5)), ..queued(3) };
+    assert!(transition(&job, &claim(20), at(4)).is_ok());
+    assert_eq!(transition(&job, &claim(20), at(5)), Err(Refused::Expired));
+}
+
+#[test]
+fn a_final_job_takes_no_event() {
+    let running = transition(&queued(2), &claim(10), at(1)).unwrap();
+    let done = transition(&running, &Event::Succeed { fence: 1, result: None }, at(2)).unwrap();
+    for event in [claim(20), Event::Release, Event::Condemn { error: failed() }] {
+        assert_eq!(transition(&done, &event, at(30)), Err(Refused::Final), "{event:?}");
+    }
+    assert_eq!(transition(&done, &Event::Succeed { fence: 1, result: None }, at(3)), Err(Refused::Lost));
+}
+
+/// What a storm of workers may try, each with a fence it might hold.
+fn any_event() -> impl Strategy<Value = Event> {
+    let by = prop_oneof![Just(Carrier::Queue), Just(Carrier::Clock)];
+    prop_oneof![
+        Just(Event::Release),
+        (0i64..200).prop_map(claim),
+        (0u64..6).prop_map(|fence| Event::Succeed { fence, result: None }),
+        (0u64..6).prop_map(|fence| Event::Bury { fence, error: failed() }),
+        (0u64..6, 0i64..200, any::<bool>(), by).prop_map(|(fence, run, spent, by)| Event::GiveBack {
+            fence,
+            run_at: at(run),
+            spent,
+            by,
+            error: None
+        }),
+        Just(Event::Condemn { error: failed() }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn in_any_history_the_rules_hold(
+        max in 1u32..5,
+        steps in prop::collection::vec((any_event(), 0i64..20), 0..60),
+    ) {
+        let mut job = queued(max);
+        let mut clock = 0;
+        for (event, wait) in steps {
+            clock += wait;
+            let before = job.clone();
+            let Ok(after) = transition(&job, &event, at(clock)) else { continue };
+            prop_assert!(!before.state.is_final(), "a final job changed");
+            prop_assert!(after.attempt <= after.max_attempts, "more attempts than allowed");
+            prop_assert!(after.fence >= before.fence, "the fence went back");
+            prop_assert_eq!(after.state.is_final(), after.finished_at.is_some());
+            prop_assert_eq!(after.state == State::Running, after.lease_until.is_some());
+            if let Event::Claim { .. } = event {
+                let owned = before.state == State::Running && before.lease_until > Some(at(clock));
+                prop_assert!(!owned, "two owners");
+                prop_assert_eq!(after.fence, before.fence + 1);
+            }
+            job = after;
+        }
+    }
+}
