@@ -1,0 +1,77 @@
+//! Every environment variable, and the only reader of them.
+
+use std::str::FromStr;
+
+/// Table of jobs.
+pub const JOBS_TABLE: &str = "JOBS_TABLE";
+/// Table of users, newsletters, subscribers, campaigns, and the ledgers of their mail.
+pub const MAIL_TABLE: &str = "MAIL_TABLE";
+/// Table of API keys and token-signing keys.
+pub const KEYS_TABLE: &str = "KEYS_TABLE";
+/// Bucket of payloads, results and letters.
+pub const BUCKET: &str = "BUCKET";
+/// URL of the echo worker's queue.
+pub const ECHO_QUEUE_URL: &str = "ECHO_QUEUE_URL";
+/// URL of the mail worker's queue.
+pub const EMAIL_QUEUE_URL: &str = "EMAIL_QUEUE_URL";
+/// URL of the queue of newsletter chunks.
+pub const NEWSLETTER_QUEUE_URL: &str = "NEWSLETTER_QUEUE_URL";
+/// URL of the queue of campaigns to be looked at.
+pub const NEWSLETTER_RUN_QUEUE_URL: &str = "NEWSLETTER_RUN_QUEUE_URL";
+/// URL of a worker's own dead-letter queue: for messages that no worker can read.
+pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
+/// Base of the links in mails, without a slash at its end.
+pub const PUBLIC_URL: &str = "PUBLIC_URL";
+/// From header of single mails: an address or `Name <address>`, verified with SES.
+pub const MAIL_SENDER: &str = "MAIL_SENDER";
+/// SES configuration set of all mail. Empty: none, and then no events arrive.
+pub const MAIL_CONFIGURATION_SET: &str = "MAIL_CONFIGURATION_SET";
+/// Newsletter mails per second, over 0. Leave a part of the account's SES rate to single mails.
+pub const SEND_RATE: &str = "SEND_RATE";
+/// Seconds to wait for SES's Send event before a mail of unknown outcome is sent once more.
+pub const SETTLE_SECONDS: &str = "SETTLE_SECONDS";
+/// `error`, `warn`, `info` (default), `debug` or `trace`.
+pub const LOG_LEVEL: &str = "LOG_LEVEL";
+
+/// The environment is not as the function needs it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvError {
+    /// The variable is not set, or is empty.
+    #[error("environment variable {0} is not set: infra/template.yaml sets it for each function that needs it")]
+    Missing(&'static str),
+    /// The variable is set to something else than it should be.
+    #[error("environment variable {0} is not {1}")]
+    Invalid(&'static str, &'static str),
+}
+
+/// The variable's value, if it is set and not empty.
+#[must_use]
+pub fn optional(name: &'static str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The variable's value.
+///
+/// # Errors
+/// [`EnvError::Missing`] when it is not set or empty.
+pub fn required(name: &'static str) -> Result<String, EnvError> {
+    optional(name).ok_or(EnvError::Missing(name))
+}
+
+/// The variable's value as a `T`; `what` says in words what it should be.
+///
+/// # Errors
+/// When it is not set, or does not parse.
+pub fn parsed<T: FromStr>(name: &'static str, what: &'static str) -> Result<T, EnvError> {
+    required(name)?.parse().map_err(|_| EnvError::Invalid(name, what))
+}
+
+/// [`SEND_RATE`].
+///
+/// # Errors
+/// When it is not set, or is not a number over 0.
+pub fn send_rate() -> Result<f64, EnvError> {
+    const WHAT: &str = "a number over 0";
+    let rate: f64 = parsed(SEND_RATE, WHAT)?;
+    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(EnvError::Invalid(SEND_RATE, WHAT)) }
+}

@@ -1,0 +1,28 @@
+//! Every message that crosses a queue, one struct each: the contract between who sends and who works.
+
+mod campaign;
+mod echo;
+mod kinds;
+mod wire;
+
+pub use campaign::{CampaignHint, ChunkMessage};
+pub use echo::{Echo, Fail};
+pub use kinds::{KINDS, Kind, Worker, kind};
+pub use wire::{JobMessage, UnreadableMessage};
+
+use crate::domain::id::UserId;
+use crate::job::Job;
+use serde::{Deserialize, Serialize};
+
+/// Send the welcome mail to a registered user, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Welcome {
+    /// Who. The address is looked up when the mail is sent, so no queue holds it.
+    pub user: UserId,
+}
+
+impl Job for Welcome {
+    const KIND: &'static str = "welcome";
+    const MAX_ATTEMPTS: u32 = 10;
+}

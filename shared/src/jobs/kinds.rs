@@ -1,0 +1,89 @@
+use super::{Echo, Welcome};
+use crate::domain::backoff::Backoff;
+use crate::env;
+use crate::job::Job;
+use serde_json::Value;
+
+/// The function that works on a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Worker {
+    /// `functions/echo`.
+    Echo,
+    /// `functions/email`.
+    Email,
+}
+
+impl Worker {
+    /// Every worker that takes jobs.
+    pub const ALL: [Self; 2] = [Self::Echo, Self::Email];
+
+    /// The environment variable that holds its queue's URL.
+    #[must_use]
+    pub fn queue_env(self) -> &'static str {
+        match self {
+            Self::Echo => env::ECHO_QUEUE_URL,
+            Self::Email => env::EMAIL_QUEUE_URL,
+        }
+    }
+}
+
+/// What is known of a kind without its type.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Its name.
+    pub name: &'static str,
+    /// Who works on it.
+    pub worker: Worker,
+    /// Attempts when the submitter names none.
+    pub max_attempts: u32,
+    /// Waits between attempts.
+    pub backoff: Backoff,
+    /// Whether a caller may submit it. The others are submitted by the system, when something else was asked for.
+    pub public: bool,
+    /// Tells what is wrong with a payload: a JSON pointer into it, and what would be right.
+    pub check: fn(&Value) -> Result<(), String>,
+}
+
+const fn of<J: Job>(worker: Worker, public: bool) -> Kind {
+    Kind {
+        name: J::KIND,
+        worker,
+        max_attempts: J::MAX_ATTEMPTS,
+        backoff: J::BACKOFF,
+        public,
+        check: |payload| J::deserialize(payload).map_err(|error| error.to_string())?.check(),
+    }
+}
+
+/// Every kind there is.
+pub const KINDS: &[Kind] = &[of::<Echo>(Worker::Echo, true), of::<Welcome>(Worker::Email, true)];
+
+/// The kind of this name.
+#[must_use]
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        for (i, kind) in KINDS.iter().enumerate() {
+            assert!(kind.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+            assert!(KINDS[i + 1..].iter().all(|other| other.name != kind.name));
+            assert!((1..=100).contains(&kind.max_attempts));
+        }
+    }
+
+    #[test]
+    fn a_payload_is_checked_by_its_type() {
+        let check = kind("echo").unwrap().check;
+        assert_eq!(check(&json!({"message": [1, 2]})), Ok(()));
+        assert!(check(&json!({"mesage": 1})).unwrap_err().contains("mesage"));
+        assert!(check(&json!({"sleep_ms": 600_001})).unwrap_err().contains("sleep_ms"));
+        assert!(kind("welcome").unwrap().check as usize != 0);
+    }
+}

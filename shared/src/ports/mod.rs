@@ -1,0 +1,46 @@
+//! What the outside world offers, one small trait per capability. Adapters are in [`crate::aws`], in-memory ones in
+//! `crate::testing`; one conformance suite runs on both.
+
+mod blobs;
+mod campaigns;
+mod clock;
+mod jobs;
+mod keys;
+mod mail;
+mod people;
+mod queue;
+
+pub use blobs::{Blobs, PutBlob};
+pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Lane, Pace, Written};
+pub use clock::{Clock, SystemClock};
+pub use jobs::{Applied, Created, DueJob, Jobs};
+pub use keys::{Keys, TokenKeys};
+pub use mail::{Mail, MailError, MailLedger, Mailer, Opened};
+pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};
+pub use queue::{Message, Queue};
+
+/// Why a port could not do as asked. The source may name tables and keys: it goes to the log, never into an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PortError {
+    /// The service asks to slow down. The same call may succeed later.
+    #[error("throttled: {0:#}")]
+    Throttled(anyhow::Error),
+    /// A time-out, a broken connection, a fault at the service. The same call may succeed later; it may also have been
+    /// carried out.
+    #[error("unavailable: {0:#}")]
+    Unavailable(anyhow::Error),
+    /// The service understood and refuses. The same call will fail again.
+    #[error("refused: {0:#}")]
+    Refused(anyhow::Error),
+    /// Something stored cannot be read as what it should be.
+    #[error("unreadable: {0:#}")]
+    Corrupt(anyhow::Error),
+}
+
+impl PortError {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Throttled(_) | Self::Unavailable(_))
+    }
+}
