@@ -1,0 +1,156 @@
+//! Accepting a job: recorded in the table, then on its queue, and only then answered (promises P1 and P2).
+
+use crate::domain::id::{JobId, Tenant};
+use crate::domain::job::{Event, Job, JobError, State, Stored};
+use crate::jobs::{JobMessage, Kind, Worker};
+use crate::ports::{Blobs, Created, Jobs, Message, PortError, Queue};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where jobs are put.
+#[derive(Clone)]
+pub struct Intake {
+    /// The table of jobs.
+    pub jobs: Arc<dyn Jobs>,
+    /// Large payloads.
+    pub blobs: Arc<dyn Blobs>,
+    /// The queue of each worker.
+    pub queues: HashMap<Worker, Arc<dyn Queue>>,
+}
+
+/// A job to be accepted. Its payload has passed the kind's check.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its identifier: derived from the caller's key, or fresh.
+    pub id: JobId,
+    /// Whether `id` is derived from something the caller can repeat.
+    pub repeatable: bool,
+    /// [`fingerprint`] of what was asked.
+    pub fingerprint: String,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// What is to be done.
+    pub kind: &'static Kind,
+    /// With what.
+    pub payload: Value,
+    /// Not to be started before.
+    pub run_at: Option<Timestamp>,
+    /// Not to be started after.
+    pub expires_at: Option<Timestamp>,
+    /// Attempts, 1-100; the kind's own when absent.
+    pub max_attempts: Option<u32>,
+    /// Longest one attempt may take.
+    pub timeout: Option<Duration>,
+    /// The caller's labels.
+    pub tags: Vec<String>,
+}
+
+/// A job that will not be lost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// The job as it is.
+    pub job: Job,
+    /// Whether it had been accepted before.
+    pub replayed: bool,
+}
+
+/// Why a job was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The same id was used for a different request.
+    #[error("another request was made under this key")]
+    Mismatch,
+    /// The table or the queue did not take it. Nothing was promised; the same request may be made again.
+    #[error(transparent)]
+    Unavailable(#[from] PortError),
+}
+
+/// SHA-256 of a request in canonical JSON (object keys sorted), as hex.
+#[must_use]
+pub fn fingerprint(request: &Value) -> String {
+    // serde_json's maps are sorted: the `preserve_order` feature is off.
+    Sha256::digest(request.to_string().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Records a job and puts it on its queue. With an id that was accepted before it gives that job, and sends its message
+/// again while the job waits: the first message may never have left, and a second does no harm.
+///
+/// # Errors
+/// [`SubmitError::Mismatch`] when the id belongs to a different request; [`SubmitError::Unavailable`] when a service did
+/// not take it.
+pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Accepted, SubmitError> {
+    let text = new.payload.to_string();
+    let payload = if text.len() <= Stored::INLINE_MAX {
+        Stored::Inline(new.payload.clone())
+    } else {
+        // The fingerprint in the key keeps a different request under one id from leaving its payload to this one.
+        let key = format!("payloads/{}-{}.json", new.id, new.fingerprint.get(..16).unwrap_or(&new.fingerprint));
+        intake.blobs.put_new(&key, text.clone().into_bytes(), "application/json").await?;
+        Stored::Blob(key)
+    };
+    let wait = wait_until(new.run_at, now);
+    let by_clock = wait > Message::MAX_DELAY;
+    let job = Job {
+        id: new.id.clone(),
+        tenant: new.tenant,
+        kind: new.kind.name.to_owned(),
+        state: if wait.is_zero() { State::Queued } else { State::Scheduled },
+        attempt: 0,
+        max_attempts: new.max_attempts.unwrap_or(new.kind.max_attempts),
+        fence: 0,
+        fingerprint: new.fingerprint,
+        tags: new.tags,
+        created_at: now,
+        updated_at: now,
+        run_at: new.run_at.filter(|_| !wait.is_zero()),
+        started_at: None,
+        finished_at: None,
+        lease_until: None,
+        owner: None,
+        expires_at: new.expires_at,
+        timeout: new.timeout,
+        progress: None,
+        payload,
+        result: None,
+        error: None,
+    };
+    let (job, replayed) = match intake.jobs.create(&job, by_clock).await? {
+        Created::New => (job, false),
+        Created::Exists(old) if old.fingerprint == job.fingerprint && old.kind == job.kind => (*old, true),
+        Created::Exists(_) => return Err(SubmitError::Mismatch),
+    };
+    let wait = wait_until(job.run_at, now);
+    if !matches!(job.state, State::Queued | State::Scheduled) || wait > Message::MAX_DELAY {
+        return Ok(Accepted { job, replayed });
+    }
+    let carried = (text.len() <= JobMessage::PAYLOAD_MAX).then_some(new.payload);
+    let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), carried).body();
+    let message = Message { body, delay: wait, tenant: Some(job.tenant.clone()) };
+    let Some(queue) = intake.queues.get(&new.kind.worker) else {
+        return Err(PortError::Refused(anyhow::anyhow!("no queue is wired for the kind {}", job.kind)).into());
+    };
+    if let Err(error) = queue.send_one(message).await {
+        if !new.repeatable && !replayed {
+            // Nobody knows this id, so nobody can ask again. Should the message have left all the same, its worker finds
+            // a final job and does nothing.
+            let reason = JobError::new("not_queued", "the queue did not take the job; the caller was told", 0, now);
+            let _ = intake.jobs.apply(&job.id, &Event::Condemn { error: reason }, now).await;
+        }
+        return Err(error.into());
+    }
+    Ok(Accepted { job, replayed })
+}
+
+/// How long it is until `run_at`; zero when it is past.
+pub(crate) fn wait_until(run_at: Option<Timestamp>, now: Timestamp) -> Duration {
+    let wait = run_at.map_or(SignedDuration::ZERO, |at| at.duration_since(now));
+    Duration::try_from(wait).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "accept_tests.rs"]
+mod tests;

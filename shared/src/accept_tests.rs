@@ -1,0 +1,126 @@
+use super::*;
+use crate::jobs::kind;
+use crate::ports::SystemClock;
+use crate::testing::{MemoryBlobs, MemoryJobs, MemoryQueue};
+use serde_json::json;
+
+struct World {
+    jobs: MemoryJobs,
+    queue: MemoryQueue,
+    intake: Intake,
+}
+
+fn world() -> World {
+    let (jobs, queue) = (MemoryJobs::default(), MemoryQueue::new(Arc::new(SystemClock)));
+    let queues = HashMap::from([(Worker::Echo, Arc::new(queue.clone()) as Arc<dyn Queue>)]);
+    let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(MemoryBlobs::default()), queues };
+    World { jobs, queue, intake }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn new_job(key: Option<&str>, payload: Value) -> NewJob {
+    NewJob {
+        id: JobId::derived(&["t", key.unwrap_or("fresh")]),
+        repeatable: key.is_some(),
+        fingerprint: fingerprint(&payload),
+        tenant: Tenant::parse("t").unwrap(),
+        kind: kind("echo").unwrap(),
+        payload,
+        run_at: None,
+        expires_at: None,
+        max_attempts: None,
+        timeout: None,
+        tags: vec![],
+    }
+}
+
+#[tokio::test]
+async fn an_accepted_job_is_recorded_and_queued() {
+    let world = world();
+    let accepted = submit(&world.intake, new_job(None, json!({"message": 1})), now()).await.unwrap();
+    assert_eq!((accepted.job.state, accepted.replayed), (State::Queued, false));
+    assert_eq!(world.jobs.all(), std::slice::from_ref(&accepted.job));
+    let message = JobMessage::parse(&world.queue.all()[0].body).unwrap();
+    assert_eq!((message.id, message.payload), (accepted.job.id, Some(json!({"message": 1}))));
+}
+
+#[tokio::test]
+async fn the_same_key_gives_the_same_job_and_a_different_request_is_told() {
+    let world = world();
+    let first = submit(&world.intake, new_job(Some("k"), json!({"message": 1})), now()).await.unwrap();
+    let again = submit(&world.intake, new_job(Some("k"), json!({"message": 1})), now()).await.unwrap();
+    assert_eq!((again.job.id, again.replayed), (first.job.id, true));
+    assert_eq!(world.jobs.all().len(), 1);
+    let other = submit(&world.intake, new_job(Some("k"), json!({"message": 2})), now()).await;
+    assert!(matches!(other, Err(SubmitError::Mismatch)));
+}
+
+#[tokio::test]
+async fn a_repeat_of_a_request_that_lost_its_message_brings_the_message() {
+    let world = world();
+    world.queue.faults.refuse_next("send");
+    assert!(submit(&world.intake, new_job(Some("k"), json!({})), now()).await.is_err());
+    assert!(world.queue.all().is_empty());
+    let again = submit(&world.intake, new_job(Some("k"), json!({})), now()).await.unwrap();
+    assert_eq!((again.job.state, world.queue.all().len()), (State::Queued, 1));
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_can_ask_for_again_does_not_wait_for_ever() {
+    let world = world();
+    world.queue.faults.refuse_next("send");
+    assert!(submit(&world.intake, new_job(None, json!({})), now()).await.is_err());
+    assert_eq!(world.jobs.all()[0].state, State::Dead);
+}
+
+#[tokio::test]
+async fn nothing_is_queued_that_is_not_recorded() {
+    let world = world();
+    world.jobs.faults.refuse_next("create");
+    assert!(submit(&world.intake, new_job(None, json!({})), now()).await.is_err());
+    assert!(world.queue.all().is_empty());
+}
+
+#[tokio::test]
+async fn a_short_delay_is_the_messages_own_and_a_long_one_the_clocks() {
+    let world = world();
+    let at = |seconds| Some(now() + Duration::from_secs(seconds));
+    let short = NewJob { run_at: at(900), ..new_job(Some("short"), json!({})) };
+    let long = NewJob { run_at: at(901), ..new_job(Some("long"), json!({})) };
+    let short = submit(&world.intake, short, now()).await.unwrap().job;
+    let long = submit(&world.intake, long, now()).await.unwrap().job;
+    assert_eq!((short.state, long.state), (State::Scheduled, State::Scheduled));
+    assert_eq!(world.queue.all().len(), 1);
+    let due: Vec<_> = world.jobs.due(now() + Duration::from_secs(901), 10).await.unwrap();
+    assert_eq!(due.iter().map(|due| &due.id).collect::<Vec<_>>(), [&long.id]);
+}
+
+#[tokio::test]
+async fn a_large_payload_is_kept_beside_the_table() {
+    let world = world();
+    let large = json!({ "message": "x".repeat(Stored::INLINE_MAX) });
+    let job = submit(&world.intake, new_job(None, large.clone()), now()).await.unwrap().job;
+    let Stored::Blob(key) = job.payload else { panic!("it is inline") };
+    let bytes = world.intake.blobs.get(&key).await.unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), large);
+    assert!(world.queue.all()[0].body.len() > Stored::INLINE_MAX, "the message spares the worker a read");
+}
+
+#[tokio::test]
+async fn a_payload_too_large_for_a_batch_is_not_in_the_message() {
+    let world = world();
+    let huge = json!({ "message": "x".repeat(JobMessage::PAYLOAD_MAX) });
+    submit(&world.intake, new_job(None, huge), now()).await.unwrap();
+    assert_eq!(JobMessage::parse(&world.queue.all()[0].body).unwrap().payload, None);
+}
+
+#[test]
+fn the_order_of_keys_does_not_change_a_fingerprint() {
+    let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();
+    let two: Value = serde_json::from_str(r#"{"b":{"d":3,"c":2},"a":1}"#).unwrap();
+    assert_eq!(fingerprint(&one), fingerprint(&two));
+    assert_ne!(fingerprint(&one), fingerprint(&json!({"a": 1})));
+}

@@ -1,0 +1,304 @@
+//! One message through claim, handler and finish.
+
+use super::RESERVE;
+use super::batch::{Verdict, park};
+use super::handlers::{Attempt, Entry, Handlers};
+use crate::accept::wait_until;
+use crate::domain::job::{Carrier, Event, Job, JobError, Refused, State, Stored};
+use crate::job::{Failure, Outcome};
+use crate::jobs::JobMessage;
+use crate::ports::{Applied, Blobs, Clock, Jobs, Message, PortError, Queue};
+use aws_lambda_events::event::sqs::SqsMessage;
+use futures::FutureExt as _;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The lease outlives the invocation by this much: when it ends, Lambda has ended the process, so the next owner is alone.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
+/// Nothing is started with less time than this left.
+const LEAST_TIME: Duration = Duration::from_secs(2);
+
+/// What a worker needs to run jobs.
+#[derive(Clone)]
+pub struct Runner {
+    /// The table of jobs.
+    pub jobs: Arc<dyn Jobs>,
+    /// Large payloads and results.
+    pub blobs: Arc<dyn Blobs>,
+    /// The worker's own queue.
+    pub queue: Arc<dyn Queue>,
+    /// Where messages go that no worker can read.
+    pub dead_letters: Arc<dyn Queue>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Draws a number from 0 to 1, for the jitter of retries.
+    pub dice: fn() -> f64,
+}
+
+/// Why an attempt did not get to a result of its own.
+enum Cut {
+    Panicked,
+    TimedOut(Duration),
+    InvalidPayload(String),
+}
+
+impl Runner {
+    /// Takes one message as far as it goes before `deadline`, the end of the invocation.
+    pub async fn run(&self, handlers: &Handlers, record: &SqsMessage, deadline: Timestamp) -> Verdict {
+        let body = record.body.as_deref().unwrap_or_default();
+        let message = match JobMessage::parse(body) {
+            Ok(message) => message,
+            Err(error) => return park(&*self.dead_letters, record, &error.to_string()).await,
+        };
+        let started = self.clock.now();
+        if wait_until(Some(deadline), started) < LEAST_TIME + RESERVE {
+            // Not started, so no attempt is spent; another invocation takes it at once.
+            return self.show_again(record, Duration::ZERO).await;
+        }
+        let Some(handler) = handlers.get(&message.kind) else {
+            return self.condemn(record, &message, "unknown_kind", "this worker has no handler for the kind").await;
+        };
+        let claim = Event::Claim { lease_until: deadline + LEASE_MARGIN, owner: (self.dice)().to_bits() };
+        let job = match self.jobs.apply(&message.id, &claim, started).await {
+            Ok(Applied::Done(job)) => *job,
+            Ok(Applied::Refused(why, job)) => return self.refused(record, &message, why, &job).await,
+            Ok(Applied::Missing) => {
+                tracing::warn!(job = %message.id, kind = message.kind, "there is no such job: its message is dropped");
+                return Verdict::Acknowledge;
+            }
+            Err(error) => {
+                tracing::warn!(job = %message.id, kind = message.kind, "the job could not be claimed: {error}");
+                return Verdict::Keep;
+            }
+        };
+        let (event, class) = match self.attempt(handler, &job, message.payload, deadline).await {
+            Ok(event) => event,
+            Err(error) if error.is_transient() => {
+                // The handler was never called, so the job goes back without spending the attempt.
+                tracing::warn!(job = %job.id, kind = job.kind, "the payload could not be read: {error}");
+                let run_at = self.clock.now() + handler.backoff.base;
+                let back = Event::GiveBack { fence: job.fence, run_at, spent: false, by: Carrier::Queue, error: None };
+                (back, "snoozed")
+            }
+            Err(error) => {
+                tracing::error!(job = %job.id, kind = job.kind, "the payload cannot be read: {error}");
+                let why = "the stored payload cannot be read";
+                let error = JobError::new("invalid_payload", why, job.attempt, self.clock.now());
+                (Event::Bury { fence: job.fence, error }, "invalid_payload")
+            }
+        };
+        let verdict = self.finish(record, &job, &event, deadline).await;
+        let ms = wait_until(Some(self.clock.now()), started).as_millis();
+        tracing::info!(job = %job.id, kind = job.kind, attempt = job.attempt, outcome = class, ms, "attempt");
+        verdict
+    }
+
+    /// Runs the handler inside its fences and says what its outcome makes of the job.
+    async fn attempt(
+        &self,
+        handler: &Entry,
+        job: &Job,
+        carried: Option<Value>,
+        deadline: Timestamp,
+    ) -> Result<(Event, &'static str), PortError> {
+        let payload = match carried {
+            Some(payload) => payload,
+            None => self.payload(job).await?,
+        };
+        let limit = wait_until(Some(deadline), self.clock.now()).saturating_sub(RESERVE);
+        let limit = job.timeout.map_or(limit, |timeout| timeout.min(limit));
+        let attempt = Attempt {
+            id: job.id.clone(),
+            tenant: job.tenant.clone(),
+            number: job.attempt,
+            fence: job.fence,
+            deadline: self.clock.now() + limit,
+            jobs: self.jobs.clone(),
+            clock: self.clock.clone(),
+        };
+        let work = async { Ok((handler.call)(payload, attempt).map_err(Cut::InvalidPayload)?.await) };
+        let outcome = match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Cut::Panicked),
+            Err(_) => Err(Cut::TimedOut(limit)),
+        };
+        Ok(self.decide(handler, job, outcome).await)
+    }
+
+    /// The event that an outcome is.
+    async fn decide(&self, handler: &Entry, job: &Job, outcome: Result<Outcome, Cut>) -> (Event, &'static str) {
+        let now = self.clock.now();
+        let (class, why, wait) = match outcome {
+            Ok(Ok(value)) => match self.keep(job, value).await {
+                Ok(result) => return (Event::Succeed { fence: job.fence, result }, "succeeded"),
+                Err(error) => {
+                    tracing::warn!(job = %job.id, "the result could not be kept: {error}");
+                    ("transient", "the result could not be kept".to_owned(), Some(self.backoff(handler, job)))
+                }
+            },
+            Ok(Err(Failure::Snooze(wait))) => return (give_back(job, now + wait, now, false, None), "snoozed"),
+            Ok(Err(Failure::Dead(why))) => ("permanent", format!("{why:#}"), None),
+            Err(Cut::InvalidPayload(why)) => ("invalid_payload", why, None),
+            Ok(Err(Failure::Retry(why))) => ("transient", format!("{why:#}"), Some(self.backoff(handler, job))),
+            Ok(Err(Failure::RetryAfter(wait, why))) => ("transient", format!("{why:#}"), Some(wait)),
+            Ok(Err(Failure::Throttled(wait, why))) => {
+                let wait = self.backoff(handler, job).max(wait.unwrap_or_default());
+                ("throttled", format!("{why:#}"), Some(wait))
+            }
+            Err(Cut::Panicked) => ("panic", "the handler panicked".to_owned(), Some(self.backoff(handler, job))),
+            Err(Cut::TimedOut(limit)) => {
+                let why = format!("the handler took longer than {} ms", limit.as_millis());
+                ("timeout", why, Some(self.backoff(handler, job)))
+            }
+        };
+        let error = JobError::new(class, &why, job.attempt, now);
+        tracing::warn!(job = %job.id, kind = job.kind, attempt = job.attempt, class, "the attempt failed");
+        let event = match wait {
+            Some(wait) if job.attempt < job.max_attempts => give_back(job, now + wait, now, true, Some(error)),
+            _ => Event::Bury { fence: job.fence, error },
+        };
+        (event, class)
+    }
+
+    fn backoff(&self, handler: &Entry, job: &Job) -> Duration {
+        handler.backoff.wait(job.attempt, (self.dice)())
+    }
+
+    /// Writes the event, then tells the queue.
+    async fn finish(&self, record: &SqsMessage, job: &Job, event: &Event, deadline: Timestamp) -> Verdict {
+        let written = loop {
+            match self.jobs.apply(&job.id, event, self.clock.now()).await {
+                Err(error) if error.is_transient() && wait_until(Some(deadline), self.clock.now()) > RESERVE / 2 => {
+                    tracing::warn!(job = %job.id, "the outcome could not be written, once more: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                written => break written,
+            }
+        };
+        match written {
+            Ok(Applied::Done(job)) => match event {
+                Event::GiveBack { run_at, by: Carrier::Queue, .. } => self.bring_back(record, &job, *run_at).await,
+                _ => Verdict::Acknowledge,
+            },
+            // Somebody else owns the job, perhaps by this very message. Deleting it could leave that owner's crash
+            // without a message; showing it again costs one look.
+            Ok(_) => {
+                tracing::warn!(job = %job.id, kind = job.kind, "the lease was lost: nothing was written");
+                Verdict::Keep
+            }
+            Err(error) => {
+                tracing::error!(job = %job.id, kind = job.kind, "the outcome could not be written: {error}");
+                Verdict::Keep
+            }
+        }
+    }
+
+    /// Sends a delayed copy, so that the retry has a message of its own whose receive count starts anew.
+    async fn bring_back(&self, record: &SqsMessage, job: &Job, run_at: Timestamp) -> Verdict {
+        let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), None).body();
+        let delay = wait_until(Some(run_at), self.clock.now());
+        let copy = Message { body, delay, tenant: Some(job.tenant.clone()) };
+        match self.queue.send_one(copy).await {
+            Ok(()) => Verdict::Acknowledge,
+            Err(error) => {
+                tracing::warn!(job = %job.id, "no copy could be sent, the message itself stays: {error}");
+                self.show_again(record, delay).await
+            }
+        }
+    }
+
+    async fn refused(&self, record: &SqsMessage, message: &JobMessage, why: Refused, job: &Job) -> Verdict {
+        let now = self.clock.now();
+        match why {
+            Refused::Final => Verdict::Acknowledge,
+            Refused::Leased { until } => self.show_again(record, wait_until(Some(until), now)).await,
+            Refused::NotYet { run_at } => {
+                let wait = wait_until(Some(run_at), now);
+                if job.state == State::Scheduled && wait > Message::MAX_DELAY {
+                    return Verdict::Acknowledge; // the clock brings it
+                }
+                self.show_again(record, wait).await
+            }
+            Refused::Spent => {
+                let note = "the last attempt ended without a word: its process was killed or ran out of time";
+                self.condemn(record, message, "crashed", note).await
+            }
+            Refused::Expired => self.condemn(record, message, "expired", "not started before expires_at").await,
+            Refused::Lost | Refused::WrongState => Verdict::Keep,
+        }
+    }
+
+    /// Ends a job that nobody owns and that may not be started.
+    async fn condemn(&self, record: &SqsMessage, message: &JobMessage, class: &str, note: &str) -> Verdict {
+        let now = self.clock.now();
+        let attempt = match self.jobs.get(&message.id).await {
+            Ok(job) => job.map_or(0, |job| job.attempt),
+            Err(error) => {
+                tracing::warn!(job = %message.id, "the job could not be read: {error}");
+                return Verdict::Keep;
+            }
+        };
+        let error = JobError::new(class, note, attempt, now);
+        match self.jobs.apply(&message.id, &Event::Condemn { error }, now).await {
+            Ok(Applied::Refused(Refused::Leased { until }, _)) => {
+                self.show_again(record, wait_until(Some(until), now)).await
+            }
+            Ok(_) => {
+                tracing::error!(job = %message.id, kind = message.kind, class, "the job is dead");
+                Verdict::Acknowledge
+            }
+            Err(error) => {
+                tracing::warn!(job = %message.id, "the job could not be ended: {error}");
+                Verdict::Keep
+            }
+        }
+    }
+
+    async fn show_again(&self, record: &SqsMessage, wait: Duration) -> Verdict {
+        if let Some(receipt) = &record.receipt_handle
+            && let Err(error) = self.queue.hide(receipt, wait).await
+        {
+            // Its own visibility timeout brings it back, later.
+            tracing::warn!(message_id = record.message_id, "the visibility timeout could not be changed: {error}");
+        }
+        Verdict::Keep
+    }
+
+    async fn payload(&self, job: &Job) -> Result<Value, PortError> {
+        match &job.payload {
+            Stored::Inline(value) => Ok(value.clone()),
+            Stored::Blob(key) => match self.blobs.get(key).await? {
+                Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| PortError::Corrupt(error.into())),
+                None => Err(PortError::Corrupt(anyhow::anyhow!("the payload {key} is gone"))),
+            },
+        }
+    }
+
+    /// Puts a result where it belongs by its size.
+    async fn keep(&self, job: &Job, value: Value) -> Result<Option<Stored>, PortError> {
+        if value.is_null() {
+            return Ok(None);
+        }
+        let text = value.to_string();
+        if text.len() <= Stored::INLINE_MAX {
+            return Ok(Some(Stored::Inline(value)));
+        }
+        let key = format!("results/{}-{}.json", job.id, job.fence);
+        self.blobs.put(&key, text.into_bytes(), "application/json").await?;
+        Ok(Some(Stored::Blob(key)))
+    }
+}
+
+/// Back to the queue, or to the clock when SQS cannot hold it for so long.
+fn give_back(job: &Job, run_at: Timestamp, now: Timestamp, spent: bool, error: Option<JobError>) -> Event {
+    let far = wait_until(Some(run_at), now) > Message::MAX_DELAY;
+    let by = if far { Carrier::Clock } else { Carrier::Queue };
+    Event::GiveBack { fence: job.fence, run_at, spent, by, error }
+}
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

@@ -1,0 +1,258 @@
+use super::*;
+use crate::accept::{Intake, NewJob, fingerprint, submit};
+use crate::domain::id::JobId;
+use crate::jobs::{Echo, Fail, Worker, kind};
+use crate::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueue};
+use crate::worker::batch;
+use aws_lambda_events::event::sqs::SqsEvent;
+use serde_json::json;
+use std::collections::HashMap;
+
+pub(super) struct World {
+    pub(super) clock: ManualClock,
+    pub(super) jobs: MemoryJobs,
+    pub(super) queue: MemoryQueue,
+    pub(super) dead_letters: MemoryQueue,
+    pub(super) intake: Intake,
+    pub(super) runner: Runner,
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const VISIBILITY: Duration = Duration::from_secs(180);
+
+impl World {
+    pub(super) fn new() -> Self {
+        let clock = ManualClock::default();
+        let (jobs, blobs) = (MemoryJobs::default(), MemoryBlobs::default());
+        let queue = MemoryQueue::new(Arc::new(clock.clone()));
+        let dead_letters = MemoryQueue::new(Arc::new(clock.clone()));
+        let runner = Runner {
+            jobs: Arc::new(jobs.clone()),
+            blobs: Arc::new(blobs.clone()),
+            queue: Arc::new(queue.clone()),
+            dead_letters: Arc::new(dead_letters.clone()),
+            clock: Arc::new(clock.clone()),
+            dice: || 0.5,
+        };
+        let queues = HashMap::from([(Worker::Echo, Arc::new(queue.clone()) as Arc<dyn Queue>)]);
+        let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs), queues };
+        Self { clock, jobs, queue, dead_letters, intake, runner }
+    }
+
+    pub(super) async fn submit(&self, name: &str, payload: Value) -> JobId {
+        let id = JobId::derived(&[name]);
+        let new = NewJob {
+            id: id.clone(),
+            repeatable: true,
+            fingerprint: fingerprint(&payload),
+            tenant: crate::domain::id::Tenant::parse("t").unwrap(),
+            kind: kind("echo").unwrap(),
+            payload,
+            run_at: None,
+            expires_at: None,
+            max_attempts: Some(3),
+            timeout: None,
+            tags: vec![],
+        };
+        submit(&self.intake, new, self.clock.now()).await.unwrap();
+        id
+    }
+
+    /// Delivers what is visible to a worker and settles the batch as Lambda does. Gives the number of messages.
+    async fn deliver(&self, handlers: &Handlers) -> usize {
+        let event = self.queue.receive(10, VISIBILITY, || 0.0);
+        let deadline = self.clock.now() + TIMEOUT;
+        let response = batch::run(event.clone(), async |r: &_| self.runner.run(handlers, r, deadline).await).await;
+        self.settle(&event, &response);
+        event.records.len()
+    }
+
+    pub(super) fn settle(&self, event: &SqsEvent, response: &aws_lambda_events::event::sqs::SqsBatchResponse) {
+        let failed: Vec<String> =
+            response.batch_item_failures.iter().map(|failure| failure.item_identifier.clone()).collect();
+        self.queue.settle(event, &failed);
+    }
+
+    async fn job(&self, id: &JobId) -> Job {
+        self.jobs.get(id).await.unwrap().unwrap()
+    }
+}
+
+/// Fails as the payload says, and gives the message back.
+fn handlers() -> Handlers {
+    Handlers::new().on::<Echo, _, _>(|job: Echo, attempt: Attempt| async move {
+        if let Some(ms) = job.sleep_ms {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+        if let Some(ms) = job.snooze_ms
+            && attempt.fence == 1
+        {
+            return Err(Failure::Snooze(Duration::from_millis(ms)));
+        }
+        match job.fail.filter(|_| job.fail_attempts.is_none_or(|n| attempt.number <= n)) {
+            None => Ok(json!({ "message": job.message })),
+            Some(Fail::Transient | Fail::Exit) => Err(Failure::Retry(anyhow::anyhow!("away"))),
+            Some(Fail::Throttled) => Err(Failure::Throttled(Some(Duration::from_secs(77)), anyhow::anyhow!("slow"))),
+            Some(Fail::Permanent) => Err(Failure::Dead(anyhow::anyhow!("never"))),
+            Some(Fail::Panic) => panic!("as asked"),
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_runs_and_its_message_goes() {
+    let world = World::new();
+    let id = world.submit("a", json!({"message": "hi"})).await;
+    world.deliver(&handlers()).await;
+    let job = world.job(&id).await;
+    assert_eq!((job.state, job.attempt), (State::Succeeded, 1));
+    assert_eq!(job.result, Some(Stored::Inline(json!({"message": "hi"}))));
+    assert!(world.queue.all().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_message_does_not_hurt_its_neighbours() {
+    let world = World::new();
+    let good = world.submit("good", json!({"message": 1})).await;
+    let panics = world.submit("panics", json!({"fail": "panic"})).await;
+    let slow = world.submit("slow", json!({"sleep_ms": 600_000})).await;
+    let garbled = Message { body: "{{".into(), delay: Duration::ZERO, tenant: None };
+    world.queue.send_one(garbled).await.unwrap();
+    let last = world.submit("last", json!({"message": 2})).await;
+    world.deliver(&handlers()).await;
+    assert_eq!(world.job(&good).await.state, State::Succeeded);
+    assert_eq!(world.job(&last).await.state, State::Succeeded);
+    assert_eq!(world.job(&panics).await.error.unwrap().class, "panic");
+    assert_eq!(world.job(&slow).await.error.unwrap().class, "timeout");
+    assert_eq!(world.dead_letters.all()[0].body, "{{");
+    assert_eq!(world.queue.all().len(), 2, "the two that failed wait for their next attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_failure_is_dead_at_once() {
+    let world = World::new();
+    let id = world.submit("a", json!({"fail": "permanent"})).await;
+    world.deliver(&handlers()).await;
+    let job = world.job(&id).await;
+    let error = job.error.unwrap();
+    assert_eq!(
+        (job.state, job.attempt, error.class.as_str(), error.message.as_str()),
+        (State::Dead, 1, "permanent", "never")
+    );
+    assert!(world.queue.all().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transient_failure_waits_longer_each_time_and_ends_dead() {
+    let world = World::new();
+    let id = world.submit("a", json!({"fail": "transient"})).await;
+    let mut waits = Vec::new();
+    while world.deliver(&handlers()).await > 0 {
+        let job = world.job(&id).await;
+        if let [copy] = &world.queue.all()[..] {
+            waits.push(copy.visible_at.duration_since(world.clock.now()).as_secs());
+            assert_eq!(copy.received, 0, "the retry is a new message");
+            assert_eq!(job.run_at, Some(copy.visible_at));
+            world.clock.advance(Duration::from_secs(3_600));
+        }
+    }
+    let job = world.job(&id).await;
+    assert_eq!((job.state, job.attempt), (State::Dead, 3));
+    assert!(waits.len() == 2 && waits[0] < waits[1], "{waits:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_says_how_long_is_heard() {
+    let world = World::new();
+    let id = world.submit("a", json!({"fail": "throttled"})).await;
+    world.deliver(&handlers()).await;
+    assert_eq!(world.job(&id).await.run_at, Some(world.clock.now() + Duration::from_secs(77)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snooze_spends_no_attempt() {
+    let world = World::new();
+    let id = world.submit("a", json!({"snooze_ms": 5_000})).await;
+    world.deliver(&handlers()).await;
+    assert_eq!((world.job(&id).await.state, world.job(&id).await.attempt), (State::Queued, 0));
+    assert_eq!(world.deliver(&handlers()).await, 0, "it is not yet visible");
+    world.clock.advance(Duration::from_secs(5));
+    world.deliver(&handlers()).await;
+    assert_eq!((world.job(&id).await.state, world.job(&id).await.attempt), (State::Succeeded, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_died_is_followed_by_another_when_its_lease_ends() {
+    let world = World::new();
+    let id = world.submit("a", json!({"message": 1})).await;
+    // Claimed and never heard of again.
+    let lease_until = world.clock.now() + TIMEOUT + LEASE_MARGIN;
+    let claim = Event::Claim { lease_until, owner: 9 };
+    world.jobs.apply(&id, &claim, world.clock.now()).await.unwrap();
+    world.deliver(&handlers()).await;
+    assert_eq!(world.job(&id).await.state, State::Running);
+    assert_eq!(world.queue.all()[0].visible_at, lease_until, "the message comes back when the lease ends");
+    world.clock.advance(TIMEOUT + LEASE_MARGIN);
+    world.deliver(&handlers()).await;
+    assert_eq!((world.job(&id).await.state, world.job(&id).await.attempt), (State::Succeeded, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_kills_its_workers_ends_dead() {
+    let world = World::new();
+    let id = world.submit("a", json!({})).await;
+    for _ in 0..3 {
+        let claim = Event::Claim { lease_until: world.clock.now() + TIMEOUT, owner: 9 };
+        world.jobs.apply(&id, &claim, world.clock.now()).await.unwrap();
+        world.clock.advance(TIMEOUT);
+    }
+    world.deliver(&handlers()).await;
+    let job = world.job(&id).await;
+    assert_eq!((job.state, job.error.unwrap().class.as_str()), (State::Dead, "crashed"));
+    assert!(world.queue.all().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_this_worker_does_not_know_is_dead_and_not_lost() {
+    let world = World::new();
+    let id = world.submit("a", json!({})).await;
+    world.deliver(&Handlers::new()).await;
+    assert_eq!(world.job(&id).await.error.unwrap().class, "unknown_kind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn near_the_end_of_an_invocation_nothing_is_started() {
+    let world = World::new();
+    let id = world.submit("a", json!({})).await;
+    let event = world.queue.receive(10, VISIBILITY, || 0.0);
+    let deadline = world.clock.now() + Duration::from_secs(3);
+    let handlers = handlers();
+    let response = batch::run(event.clone(), async |r: &_| world.runner.run(&handlers, r, deadline).await).await;
+    world.settle(&event, &response);
+    assert_eq!((world.job(&id).await.state, world.job(&id).await.attempt), (State::Queued, 0));
+    assert_eq!(world.queue.all()[0].visible_at, world.clock.now(), "another invocation may take it at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_the_finish_costs_nothing() {
+    let world = World::new();
+    let id = world.submit("a", json!({})).await;
+    world.jobs.faults.lose_next_answer("apply");
+    // The claim's answer is lost: the message stays, and the lease keeps others off until it ends.
+    world.deliver(&handlers()).await;
+    assert_eq!(world.queue.all().len(), 1);
+    world.clock.advance(VISIBILITY);
+    world.deliver(&handlers()).await;
+    assert_eq!(world.job(&id).await.state, State::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_result_is_kept_beside_the_table() {
+    let world = World::new();
+    let id = world.submit("a", json!({"message": "x".repeat(Stored::INLINE_MAX)})).await;
+    world.deliver(&handlers()).await;
+    assert!(matches!(world.job(&id).await.result, Some(Stored::Blob(_))));
+}
+
+#[path = "simulation.rs"]
+mod simulation;
