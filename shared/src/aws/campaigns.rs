@@ -1,0 +1,138 @@
+use super::item::{self, DUE_SHARDS, Item, ms, n, s};
+use super::mail_items::{META, campaign_pk, count_sk, lane_shard, read_campaign, write_campaign, write_chunk};
+use super::mail_table::Transacted;
+use super::{DynamoMail, port_error};
+use crate::domain::campaign::{Campaign, Counts, Frozen};
+use crate::domain::chunk::Chunk;
+use crate::domain::id::CampaignId;
+use crate::ports::{Added, CampaignView, Campaigns, DueItem, Lane, PortError, Written};
+use async_trait::async_trait;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+impl DynamoMail {
+    /// The name of the index of what is due.
+    pub const DUE_INDEX: &'static str = "due";
+
+    async fn due_in(&self, shard: String, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
+        let mut found = Vec::new();
+        let mut items = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(Self::DUE_INDEX)
+            .key_condition_expression("due_shard = :shard AND due_at <= :until")
+            .expression_attribute_values(":shard", s(shard))
+            .expression_attribute_values(":until", ms(until))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .into_paginator()
+            .items()
+            .send();
+        while found.len() < limit
+            && let Some(item) = items.next().await
+        {
+            found.push(due_item(&item.map_err(port_error)?)?);
+        }
+        Ok(found)
+    }
+}
+
+fn due_item(item: &Item) -> Result<DueItem, PortError> {
+    let mut parts = item::text(item, "pk")?.split('#');
+    let kind = parts.next();
+    let id = parts.next().and_then(|id| CampaignId::parse(id).ok()).ok_or_else(|| item::corrupt("pk"))?;
+    match kind {
+        Some("CMP") => Ok(DueItem::Campaign(id)),
+        Some("CHUNKS") => {
+            let number = item::text(item, "sk")?.parse().map_err(|_| item::corrupt("sk"))?;
+            Ok(DueItem::Chunk(id, number))
+        }
+        _ => Err(item::corrupt("pk")),
+    }
+}
+
+/// Stale, unless what stands in the way is what was to be written: then the answer to an earlier, equal write was lost.
+fn refused(standing: Option<&Item>, wanted: &Item) -> Written {
+    if standing == Some(wanted) { Written::Done } else { Written::Stale }
+}
+
+#[async_trait]
+impl Campaigns for DynamoMail {
+    async fn create(&self, campaign: &Campaign) -> Result<Added<Campaign>, PortError> {
+        Ok(match self.put_new(&write_campaign(campaign)?).await? {
+            None => Added::New,
+            Some(old) => Added::Exists(Box::new(read_campaign(&old)?)),
+        })
+    }
+
+    async fn get(&self, id: &CampaignId) -> Result<Option<CampaignView>, PortError> {
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", s(campaign_pk(id)));
+        let (mut campaign, mut counts) = (None, Counts::default());
+        for item in query.send().await.map_err(port_error)?.items() {
+            if item::text(item, "sk")? == META {
+                campaign = Some(read_campaign(item)?);
+            } else {
+                counts = counts + Counts::from_fields(|name| item::optional_number(item, name).unwrap_or_default());
+            }
+        }
+        Ok(campaign.map(|campaign| CampaignView { campaign, counts }))
+    }
+
+    async fn meta(&self, id: &CampaignId) -> Result<Option<Campaign>, PortError> {
+        self.read(&campaign_pk(id), META).await?.as_ref().map(read_campaign).transpose()
+    }
+
+    async fn update(&self, before: &Campaign, after: &Campaign) -> Result<Written, PortError> {
+        let item = write_campaign(after)?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item.clone()))
+            .condition_expression("version = :version")
+            .expression_attribute_values(":version", n(before.version))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match put.send().await {
+            Ok(_) => Ok(Written::Done),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
+                match error.into_err() {
+                    PutItemError::ConditionalCheckFailedException(failed) => Ok(refused(failed.item.as_ref(), &item)),
+                    _ => Ok(Written::Stale),
+                }
+            }
+            Err(error) => Err(port_error(error)),
+        }
+    }
+
+    async fn freeze(&self, before: &Campaign, page: &Frozen) -> Result<Written, PortError> {
+        let item = write_campaign(&page.campaign)?;
+        let mut actions = vec![self.put(item.clone(), "version = :version", &[(":version", n(before.version))])?];
+        for chunk in &page.chunks {
+            actions.push(self.put(write_chunk(chunk)?, "attribute_not_exists(pk)", &[])?);
+        }
+        let added: Counts = page.chunks.iter().map(Chunk::counts).sum();
+        let pk = campaign_pk(&before.id);
+        actions.extend(self.add(&pk, &count_sk(before.next_chunk), &added.fields())?);
+        Ok(match self.transact(actions).await? {
+            Transacted::Done => Written::Done,
+            Transacted::Refused(standing) => refused(standing.first().and_then(Option::as_ref), &item),
+        })
+    }
+
+    async fn due(&self, lane: Lane, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
+        let share = limit.div_ceil(usize::from(DUE_SHARDS)).max(1);
+        let shards = (0..DUE_SHARDS).map(|shard| self.due_in(lane_shard(lane, &shard.to_string()), until, share));
+        let mut found: Vec<DueItem> = try_join_all(shards).await?.into_iter().flatten().collect();
+        found.truncate(limit);
+        Ok(found)
+    }
+}

@@ -1,0 +1,182 @@
+//! Each event as one conditional update. The conditions say what [`crate::domain::job::transition`] says; the conformance
+//! suite runs on both.
+
+use super::item::{due_shard, json, ms, n, s};
+use super::jobs::{KEEP_DEAD, KEEP_SUCCEEDED};
+use crate::domain::job::{Carrier, Event, JobError, State};
+use crate::ports::PortError;
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// The parts of an UpdateItem.
+pub(super) struct Update {
+    pub(super) expression: String,
+    pub(super) condition: String,
+    pub(super) names: HashMap<String, String>,
+    pub(super) values: HashMap<String, AttributeValue>,
+}
+
+/// Collects an update: every attribute is named by a placeholder, so that no reserved word can hurt.
+#[derive(Default)]
+struct Draft {
+    set: Vec<String>,
+    remove: Vec<String>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Draft {
+    fn name(&mut self, name: &str) -> String {
+        let placeholder = format!("#{name}");
+        self.names.insert(placeholder.clone(), name.to_owned());
+        placeholder
+    }
+
+    fn value(&mut self, name: &str, value: AttributeValue) -> String {
+        let placeholder = format!(":{name}");
+        self.values.insert(placeholder.clone(), value);
+        placeholder
+    }
+
+    fn set(&mut self, name: &str, value: AttributeValue) {
+        let (left, right) = (self.name(name), self.value(name, value));
+        self.set.push(format!("{left} = {right}"));
+    }
+
+    fn add(&mut self, name: &str, step: i32) {
+        let (left, right) = (self.name(name), self.value(&format!("{name}_step"), n(step)));
+        self.set.push(format!("{left} = {left} + {right}"));
+    }
+
+    fn remove(&mut self, name: &str) {
+        let name = self.name(name);
+        self.remove.push(name);
+    }
+
+    fn state(&mut self, state: State) {
+        self.set("state", s(state.as_str()));
+    }
+
+    fn finish(mut self, condition: String) -> Update {
+        let mut expression = format!("SET {}", self.set.join(", "));
+        if !self.remove.is_empty() {
+            expression.push_str(&format!(" REMOVE {}", self.remove.join(", ")));
+        }
+        self.names.retain(|placeholder, _| expression.contains(placeholder) || condition.contains(placeholder));
+        Update { expression, condition, names: self.names, values: self.values }
+    }
+
+    /// The worker that holds this claim still owns the job.
+    fn owned(&mut self, fence: u64) -> String {
+        let (state, fence_name) = (self.name("state"), self.name("fence"));
+        let (running, fence) = (self.value("running", s(State::Running.as_str())), self.value("mine", n(fence)));
+        format!("{state} = {running} AND {fence_name} = {fence}")
+    }
+
+    fn end(&mut self, state: State, now: Timestamp, keep: Duration) {
+        self.state(state);
+        self.set("finished_at", ms(now));
+        self.set("expires_at", n((now + keep).as_second()));
+        for name in ["lease_until", "due_shard", "due_at"] {
+            self.remove(name);
+        }
+    }
+
+    fn die(&mut self, error: &JobError, now: Timestamp) -> Result<(), PortError> {
+        self.end(State::Dead, now, KEEP_DEAD);
+        self.set("error", json(error)?);
+        Ok(())
+    }
+}
+
+/// `event` at `now` as an update of the item with this key.
+pub(super) fn update(pk: &str, event: &Event, now: Timestamp) -> Result<Update, PortError> {
+    let mut draft = Draft::default();
+    draft.set("updated_at", ms(now));
+    let condition = match event {
+        Event::Release => {
+            draft.state(State::Queued);
+            draft.remove("due_shard");
+            draft.remove("due_at");
+            let scheduled = draft.value("scheduled", s(State::Scheduled.as_str()));
+            format!("#state = {scheduled}")
+        }
+        Event::Claim { lease_until, owner } => {
+            draft.state(State::Running);
+            draft.add("attempt", 1);
+            draft.add("fence", 1);
+            draft.set("started_at", ms(now));
+            draft.set("lease_until", ms(*lease_until));
+            draft.set("owner", n(*owner));
+            draft.remove("due_shard");
+            draft.remove("due_at");
+            claimable(&mut draft, now)
+        }
+        Event::Progress { fence, progress } => {
+            draft.set("progress", json(progress)?);
+            draft.owned(*fence)
+        }
+        Event::Succeed { fence, result } => {
+            draft.end(State::Succeeded, now, KEEP_SUCCEEDED);
+            if let Some(result) = result {
+                draft.set("result", json(result)?);
+            }
+            draft.owned(*fence)
+        }
+        Event::GiveBack { fence, run_at, spent, by, error } => {
+            match by {
+                Carrier::Queue => draft.state(State::Queued),
+                Carrier::Clock => {
+                    draft.state(State::Scheduled);
+                    draft.set("due_shard", s(due_shard(pk)));
+                    draft.set("due_at", ms(*run_at));
+                }
+            }
+            draft.set("run_at", ms(*run_at));
+            draft.remove("lease_until");
+            if !spent {
+                draft.add("attempt", -1);
+            }
+            if let Some(error) = error {
+                draft.set("error", json(error)?);
+            }
+            draft.owned(*fence)
+        }
+        Event::Bury { fence, error } => {
+            draft.die(error, now)?;
+            draft.owned(*fence)
+        }
+        Event::Condemn { error } => {
+            draft.die(error, now)?;
+            unowned(&mut draft, now)
+        }
+    };
+    Ok(draft.finish(condition))
+}
+
+/// Nobody owns it, its time has come and has not passed, and it has attempts left.
+fn claimable(draft: &mut Draft, now: Timestamp) -> String {
+    let now = draft.value("now", ms(now));
+    let states =
+        [State::Queued, State::Scheduled, State::Running].map(|state| draft.value(state.as_str(), s(state.as_str())));
+    let [queued, scheduled, running] = states;
+    let [state, run_at, lease, start_by, attempt, max] =
+        ["state", "run_at", "lease_until", "start_by", "attempt", "max_attempts"].map(|name| draft.name(name));
+    format!(
+        "{attempt} < {max} AND (attribute_not_exists({start_by}) OR {start_by} > {now}) AND \
+         (({state} IN ({queued}, {scheduled}) AND (attribute_not_exists({run_at}) OR {run_at} <= {now})) \
+         OR ({state} = {running} AND {lease} <= {now}))"
+    )
+}
+
+/// It is not final and nobody holds a live lease.
+fn unowned(draft: &mut Draft, now: Timestamp) -> String {
+    let now = draft.value("now", ms(now));
+    let states =
+        [State::Queued, State::Scheduled, State::Running].map(|state| draft.value(state.as_str(), s(state.as_str())));
+    let [queued, scheduled, running] = states;
+    let (state, lease) = (draft.name("state"), draft.name("lease_until"));
+    format!("{state} IN ({queued}, {scheduled}) OR ({state} = {running} AND {lease} <= {now})")
+}

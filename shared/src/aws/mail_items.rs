@@ -1,0 +1,254 @@
+//! The items of the mail table.
+
+use super::item::{
+    Item, corrupt, due_shard, json, ms, n, number, optional_json, optional_text, optional_time, parsed, s, text, time,
+};
+use crate::domain::campaign::{Campaign, CampaignState};
+use crate::domain::chunk::{Chunk, ChunkStatus};
+use crate::domain::id::{CampaignId, NewsletterId, UserId};
+use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
+use crate::ports::{Lane, PortError};
+use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
+
+/// The sort key of what is alone under its partition key.
+pub(super) const META: &str = "META";
+/// Parts of a campaign's counts: two chunks are recorded at the same time without getting in each other's way.
+pub(super) const COUNT_SHARDS: u32 = 8;
+/// Parts of a campaign's chunks, for the same reason.
+const CHUNK_SHARDS: u32 = 8;
+
+pub(super) fn user_pk(id: &UserId) -> String {
+    format!("USER#{id}")
+}
+
+pub(super) fn newsletter_pk(id: &NewsletterId) -> String {
+    format!("NL#{id}")
+}
+
+/// Subscribers are spread over sixteen partitions by the first digit of their digest, so that their order within a
+/// newsletter is that of their digests.
+pub(super) fn subscribers_pk(newsletter: &NewsletterId, digit: char) -> String {
+    format!("SUBS#{newsletter}#{digit}")
+}
+
+pub(super) fn subscriber_pk(key: &SubscriberKey) -> String {
+    subscribers_pk(key.newsletter(), key.digest().chars().next().unwrap_or('0'))
+}
+
+pub(super) fn campaign_pk(id: &CampaignId) -> String {
+    format!("CMP#{id}")
+}
+
+pub(super) fn count_sk(number: u32) -> String {
+    format!("COUNT#{}", number % COUNT_SHARDS)
+}
+
+pub(super) fn chunk_pk(campaign: &CampaignId, number: u32) -> String {
+    format!("CHUNKS#{campaign}#{}", number % CHUNK_SHARDS)
+}
+
+pub(super) fn chunk_sk(number: u32) -> String {
+    format!("{number:010}")
+}
+
+/// The shard of the index `due` for a lane: each lane is a listing of its own.
+pub(super) fn lane_shard(lane: Lane, shard: &str) -> String {
+    match lane {
+        Lane::Dispatch => format!("dispatch{shard}"),
+        Lane::Attention => format!("attention{shard}"),
+    }
+}
+
+fn with_key(pk: String, sk: String) -> Item {
+    Item::from([("pk".into(), s(pk)), ("sk".into(), s(sk))])
+}
+
+fn set(item: &mut Item, name: &str, value: Option<AttributeValue>) {
+    if let Some(value) = value {
+        item.insert(name.into(), value);
+    }
+}
+
+fn set_due(item: &mut Item, lane: Lane, pk: &str, sk: &str, at: Option<Timestamp>) {
+    if let Some(at) = at {
+        item.insert("due_shard".into(), s(lane_shard(lane, &due_shard(&format!("{pk}{sk}")))));
+        item.insert("due_at".into(), ms(at));
+    }
+}
+
+fn optional_parsed<T: TryFrom<String>>(item: &Item, name: &str) -> Result<Option<T>, PortError> {
+    optional_text(item, name).map(|text| T::try_from(text.to_owned()).map_err(|_| corrupt(name))).transpose()
+}
+
+fn optional_string(item: &Item, name: &str) -> Option<String> {
+    optional_text(item, name).map(str::to_owned)
+}
+
+fn required_json<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Result<T, PortError> {
+    optional_json(item, name)?.ok_or_else(|| corrupt(name))
+}
+
+/// The identifier in a partition key of the form `<kind>#<id>`.
+fn id_in_pk<T: TryFrom<String>>(item: &Item) -> Result<T, PortError> {
+    let id = text(item, "pk")?.split('#').nth(1).ok_or_else(|| corrupt("pk"))?;
+    T::try_from(id.to_owned()).map_err(|_| corrupt("pk"))
+}
+
+pub(super) fn write_user(user: &User) -> Item {
+    let mut item = with_key(user_pk(&user.id), META.into());
+    item.insert("tenant".into(), s(user.tenant.as_str()));
+    item.insert("email".into(), s(user.email.as_str()));
+    item.insert("created_at".into(), ms(user.created_at));
+    set(&mut item, "name", user.name.as_ref().map(s));
+    set(&mut item, "time_zone", user.time_zone.as_ref().map(|zone| s(zone.as_str())));
+    set(&mut item, "welcomed_at", user.welcomed_at.map(ms));
+    item
+}
+
+pub(super) fn read_user(item: &Item) -> Result<User, PortError> {
+    Ok(User {
+        id: id_in_pk(item)?,
+        tenant: parsed(item, "tenant")?,
+        email: parsed(item, "email")?,
+        name: optional_string(item, "name"),
+        time_zone: optional_parsed(item, "time_zone")?,
+        created_at: time(item, "created_at")?,
+        welcomed_at: optional_time(item, "welcomed_at"),
+    })
+}
+
+pub(super) fn write_newsletter(newsletter: &Newsletter) -> Result<Item, PortError> {
+    let mut item = with_key(newsletter_pk(&newsletter.id), META.into());
+    item.insert("tenant".into(), s(newsletter.tenant.as_str()));
+    item.insert("name".into(), s(&newsletter.name));
+    item.insert("from".into(), s(newsletter.from.to_string()));
+    item.insert("postal_address".into(), s(&newsletter.postal_address));
+    item.insert("time_zone".into(), s(newsletter.time_zone.as_str()));
+    item.insert("send_at".into(), s(newsletter.send_at.to_string()));
+    item.insert("created_at".into(), ms(newsletter.created_at));
+    set(&mut item, "reply_to", newsletter.reply_to.as_ref().map(|reply_to| s(reply_to.to_string())));
+    set(&mut item, "days", newsletter.days.as_ref().map(json).transpose()?);
+    Ok(item)
+}
+
+pub(super) fn read_newsletter(item: &Item) -> Result<Newsletter, PortError> {
+    Ok(Newsletter {
+        id: id_in_pk(item)?,
+        tenant: parsed(item, "tenant")?,
+        name: text(item, "name")?.to_owned(),
+        from: parsed(item, "from")?,
+        reply_to: optional_parsed(item, "reply_to")?,
+        postal_address: text(item, "postal_address")?.to_owned(),
+        time_zone: parsed(item, "time_zone")?,
+        send_at: parsed(item, "send_at")?,
+        days: optional_json(item, "days")?,
+        created_at: time(item, "created_at")?,
+    })
+}
+
+pub(super) fn write_subscriber(subscriber: &Subscriber) -> Result<Item, PortError> {
+    let mut item = with_key(subscriber_pk(&subscriber.key), subscriber.key.digest().to_owned());
+    item.insert("tenant".into(), s(subscriber.tenant.as_str()));
+    item.insert("email".into(), s(subscriber.email.as_str()));
+    item.insert("status".into(), s(subscriber.status.as_str()));
+    item.insert("created_at".into(), ms(subscriber.created_at));
+    set(&mut item, "name", subscriber.name.as_ref().map(s));
+    set(&mut item, "time_zone", subscriber.time_zone.as_ref().map(|zone| s(zone.as_str())));
+    set(&mut item, "tags", (!subscriber.tags.is_empty()).then(|| json(&subscriber.tags)).transpose()?);
+    set(&mut item, "consent", subscriber.consent.as_ref().map(json).transpose()?);
+    set(&mut item, "unsubscribed_at", subscriber.unsubscribed_at.map(ms));
+    Ok(item)
+}
+
+pub(super) fn read_subscriber(item: &Item) -> Result<Subscriber, PortError> {
+    let key = SubscriberKey::new(id_in_pk(item)?, text(item, "sk")?).map_err(|_| corrupt("sk"))?;
+    Ok(Subscriber {
+        key,
+        tenant: parsed(item, "tenant")?,
+        email: parsed(item, "email")?,
+        name: optional_string(item, "name"),
+        time_zone: optional_parsed(item, "time_zone")?,
+        tags: optional_json(item, "tags")?.unwrap_or_default(),
+        status: SubscriberStatus::parse(text(item, "status")?).ok_or_else(|| corrupt("status"))?,
+        consent: optional_json(item, "consent")?,
+        created_at: time(item, "created_at")?,
+        unsubscribed_at: optional_time(item, "unsubscribed_at"),
+    })
+}
+
+pub(super) fn write_campaign(campaign: &Campaign) -> Result<Item, PortError> {
+    let pk = campaign_pk(&campaign.id);
+    let mut item = with_key(pk.clone(), META.into());
+    item.insert("tenant".into(), s(campaign.tenant.as_str()));
+    item.insert("newsletter".into(), s(campaign.newsletter.as_str()));
+    item.insert("subject".into(), s(&campaign.subject));
+    item.insert("timing".into(), json(&campaign.timing)?);
+    item.insert("segment".into(), json(&campaign.segment)?);
+    item.insert("state".into(), s(campaign.state.as_str()));
+    item.insert("version".into(), n(campaign.version));
+    item.insert("created_at".into(), ms(campaign.created_at));
+    item.insert("frozen".into(), AttributeValue::Bool(campaign.frozen));
+    item.insert("next_chunk".into(), n(campaign.next_chunk));
+    item.insert("total".into(), n(campaign.total));
+    set(&mut item, "started_at", campaign.started_at.map(ms));
+    set(&mut item, "opens_at", campaign.opens_at.map(ms));
+    set(&mut item, "opened_at", campaign.opened_at.map(ms));
+    set(&mut item, "finished_at", campaign.finished_at.map(ms));
+    set(&mut item, "cursor", campaign.cursor.as_ref().map(s));
+    set_due(&mut item, Lane::Attention, &pk, META, campaign.attention_at);
+    Ok(item)
+}
+
+pub(super) fn read_campaign(item: &Item) -> Result<Campaign, PortError> {
+    let frozen = item.get("frozen").and_then(|value| value.as_bool().ok());
+    Ok(Campaign {
+        id: id_in_pk(item)?,
+        tenant: parsed(item, "tenant")?,
+        newsletter: parsed(item, "newsletter")?,
+        subject: text(item, "subject")?.to_owned(),
+        timing: required_json(item, "timing")?,
+        segment: required_json(item, "segment")?,
+        state: CampaignState::parse(text(item, "state")?).ok_or_else(|| corrupt("state"))?,
+        version: number(item, "version")?,
+        created_at: time(item, "created_at")?,
+        started_at: optional_time(item, "started_at"),
+        opens_at: optional_time(item, "opens_at"),
+        opened_at: optional_time(item, "opened_at"),
+        frozen: *frozen.ok_or_else(|| corrupt("frozen"))?,
+        cursor: optional_string(item, "cursor"),
+        next_chunk: number(item, "next_chunk")?,
+        total: number(item, "total")?,
+        finished_at: optional_time(item, "finished_at"),
+        attention_at: optional_time(item, "due_at"),
+    })
+}
+
+pub(super) fn write_chunk(chunk: &Chunk) -> Result<Item, PortError> {
+    let (pk, sk) = (chunk_pk(&chunk.campaign, chunk.number), chunk_sk(chunk.number));
+    let mut item = with_key(pk.clone(), sk.clone());
+    item.insert("instant".into(), ms(chunk.due));
+    item.insert("status".into(), s(chunk.status.as_str()));
+    // One attribute: as a list of maps, fifty recipients would take twice the room, and the room is what is paid for.
+    item.insert("recipients".into(), json(&chunk.recipients)?);
+    item.insert("fence".into(), n(chunk.fence));
+    set(&mut item, "owner", chunk.owner.as_ref().map(s));
+    set(&mut item, "lease_until", chunk.lease_until.map(ms));
+    let lane = if chunk.status == ChunkStatus::Pending { Lane::Dispatch } else { Lane::Attention };
+    set_due(&mut item, lane, &pk, &sk, chunk.attention_at);
+    Ok(item)
+}
+
+pub(super) fn read_chunk(item: &Item) -> Result<Chunk, PortError> {
+    Ok(Chunk {
+        campaign: id_in_pk(item)?,
+        number: text(item, "sk")?.parse().map_err(|_| corrupt("sk"))?,
+        due: time(item, "instant")?,
+        status: ChunkStatus::parse(text(item, "status")?).ok_or_else(|| corrupt("status"))?,
+        recipients: required_json(item, "recipients")?,
+        fence: number(item, "fence")?,
+        owner: optional_string(item, "owner"),
+        lease_until: optional_time(item, "lease_until"),
+        attention_at: optional_time(item, "due_at"),
+    })
+}

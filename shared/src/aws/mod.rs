@@ -1,0 +1,214 @@
+//! All effects: one adapter for each port. The only place that names the AWS SDK.
+
+mod blobs;
+mod campaigns;
+mod chunks;
+mod item;
+mod jobs;
+mod jobs_update;
+mod keys;
+mod mail;
+mod mail_items;
+mod mail_table;
+mod pace;
+mod people;
+mod queue;
+
+pub use blobs::S3Blobs;
+pub use jobs::DynamoJobs;
+pub use keys::{CreateKeyError, Keys, random_token_key};
+pub use mail::{DynamoMailLedger, SesMailer};
+pub use mail_table::DynamoMail;
+pub use queue::SqsQueue;
+
+use crate::env::{self, EnvError};
+use crate::jobs::Worker;
+use crate::ports::{PortError, Queue, SystemClock};
+use crate::worker::runner::Runner;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::error::SdkError;
+use aws_smithy_http_client::tls;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The configuration and the clients of one process. Build it once, in `main`.
+#[derive(Clone)]
+pub struct Aws {
+    config: SdkConfig,
+    dynamodb: aws_sdk_dynamodb::Client,
+}
+
+impl Aws {
+    /// Reads region, credentials and endpoints as the SDK does, from the environment.
+    pub async fn load() -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        // A hung connection must not eat a whole Lambda invocation: each try is bounded.
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3))
+            .operation_attempt_timeout(Duration::from_secs(10))
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .retry_config(RetryConfig::standard().with_max_attempts(4))
+            .timeout_config(timeouts)
+            .load()
+            .await;
+        let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+        Self { config, dynamodb }
+    }
+
+    /// What the clients are built from.
+    #[must_use]
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// The DynamoDB client.
+    #[must_use]
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        self.dynamodb.clone()
+    }
+
+    /// The table of jobs, named by `JOBS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn jobs(&self) -> Result<DynamoJobs, EnvError> {
+        Ok(DynamoJobs::new(self.dynamodb(), env::required(env::JOBS_TABLE)?))
+    }
+
+    /// The table of keys, named by `KEYS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn keys(&self) -> Result<Keys, EnvError> {
+        Ok(Keys::new(self.dynamodb(), env::required(env::KEYS_TABLE)?))
+    }
+
+    /// The bucket, named by `BUCKET`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn blobs(&self) -> Result<S3Blobs, EnvError> {
+        Ok(S3Blobs::new(aws_sdk_s3::Client::new(&self.config), env::required(env::BUCKET)?))
+    }
+
+    /// The queue whose URL the variable `name` holds.
+    ///
+    /// # Errors
+    /// When the variable is not set.
+    pub fn queue(&self, name: &'static str) -> Result<SqsQueue, EnvError> {
+        Ok(SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), env::required(name)?))
+    }
+
+    /// The queue of each worker.
+    ///
+    /// # Errors
+    /// When the environment does not name all of them.
+    pub fn job_queues(&self) -> Result<HashMap<Worker, Arc<dyn Queue>>, EnvError> {
+        let queue = |worker: Worker| Ok((worker, Arc::new(self.queue(worker.queue_env())?) as Arc<dyn Queue>));
+        Worker::ALL.into_iter().map(queue).collect()
+    }
+
+    /// All a worker needs that takes its jobs from the queue whose URL the variable `queue` holds. Opens its connections
+    /// while Lambda gives a starting function its full share of CPU: the first TLS handshakes cost more than the jobs.
+    ///
+    /// # Errors
+    /// When the environment is not complete.
+    pub async fn runner(&self, queue: &'static str) -> Result<Runner, EnvError> {
+        let (jobs, queue) = (self.jobs()?, self.queue(queue)?);
+        tokio::join!(jobs.warm(), queue.warm());
+        Ok(Runner {
+            jobs: Arc::new(jobs),
+            blobs: Arc::new(self.blobs()?),
+            queue: Arc::new(queue),
+            dead_letters: Arc::new(self.queue(env::DEAD_LETTER_QUEUE_URL)?),
+            clock: Arc::new(SystemClock),
+            dice,
+        })
+    }
+
+    /// SES, with the configuration set named by `MAIL_CONFIGURATION_SET`. It never repeats a request.
+    #[must_use]
+    pub fn mailer(&self) -> SesMailer {
+        let config = aws_sdk_sesv2::config::Builder::from(&self.config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(3))
+                    .operation_timeout(SesMailer::TIMEOUT)
+                    .build(),
+            )
+            .build();
+        SesMailer::new(aws_sdk_sesv2::Client::from_conf(config), env::optional(env::MAIL_CONFIGURATION_SET))
+    }
+
+    /// Users, newsletters, subscribers and campaigns, in the table named by `MAIL_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn mail(&self) -> Result<DynamoMail, EnvError> {
+        Ok(DynamoMail::new(self.dynamodb(), env::required(env::MAIL_TABLE)?))
+    }
+
+    /// The ledger of single mails, in the table named by `MAIL_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn mail_ledger(&self) -> Result<DynamoMailLedger, EnvError> {
+        Ok(DynamoMailLedger::new(self.dynamodb(), env::required(env::MAIL_TABLE)?))
+    }
+}
+
+/// A number from 0 to 1, for jitter.
+#[must_use]
+pub fn dice() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness there is no jitter, which is no reason to fail.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+/// Sorts an SDK error into the classes that callers act on.
+pub(crate) fn port_error<E, R>(error: SdkError<E, R>) -> PortError
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    let code = error.as_service_error().and_then(|service| service.code()).map(str::to_owned);
+    let class = match (&error, code.as_deref()) {
+        (SdkError::ServiceError(_), Some(code)) => match code {
+            "ProvisionedThroughputExceededException"
+            | "RequestLimitExceeded"
+            | "ThrottlingException"
+            | "Throttling"
+            | "RequestThrottled"
+            | "TooManyRequestsException"
+            | "SlowDown"
+            | "OverLimit" => PortError::Throttled as fn(anyhow::Error) -> PortError,
+            "InternalServerError"
+            | "InternalFailure"
+            | "InternalError"
+            | "ServiceUnavailable"
+            | "TransactionInProgressException"
+            | "TransactionConflictException"
+            | "ConditionalRequestConflict"
+            | "RequestTimeout" => PortError::Unavailable,
+            _ => PortError::Refused,
+        },
+        (SdkError::ConstructionFailure(_), _) => PortError::Refused,
+        _ => PortError::Unavailable,
+    };
+    // The code, never the request: a request holds personal data.
+    class(match code {
+        Some(code) => anyhow::anyhow!("{code}"),
+        None => anyhow::Error::new(error).context("no answer from the service"),
+    })
+}

@@ -1,0 +1,224 @@
+//! What every implementation of a port must do, in memory and on AWS alike. Each function panics with what differs.
+
+mod campaigns;
+mod keys;
+mod people;
+
+pub use campaigns::{campaigns, chunks, pace};
+pub use keys::{keys, token_keys};
+pub use people::{newsletters, subscribers, users};
+
+use crate::domain::id::{JobId, Tenant};
+use crate::domain::job::{Carrier, Event, Job, JobError, Progress, Refused, State, Stored, transition};
+use crate::ports::{Applied, Created, Jobs, MailLedger, Opened};
+use jiff::Timestamp;
+use serde_json::json;
+use std::time::Duration;
+
+/// A job of the kind `echo` that is queued at `now`, with an id of its own for each `name`.
+#[must_use]
+pub fn queued_job(name: &str, now: Timestamp) -> Job {
+    Job {
+        id: JobId::derived(&[name]),
+        tenant: Tenant::parse("conformance").expect("a tenant"),
+        kind: "echo".into(),
+        state: State::Queued,
+        attempt: 0,
+        max_attempts: 2,
+        fence: 0,
+        fingerprint: "f".into(),
+        tags: vec!["a".into(), "b".into()],
+        created_at: now,
+        updated_at: now,
+        run_at: None,
+        started_at: None,
+        finished_at: None,
+        lease_until: None,
+        owner: None,
+        expires_at: None,
+        timeout: Some(Duration::from_secs(3)),
+        progress: None,
+        payload: Stored::Inline(json!({"message": "hällo", "n": [1, 2.5, null]})),
+        result: None,
+        error: None,
+    }
+}
+
+fn done(applied: Applied) -> Job {
+    match applied {
+        Applied::Done(job) => *job,
+        other => panic!("expected the event to happen, got {other:?}"),
+    }
+}
+
+/// Walks a job store through every event from every state and compares with [`transition`] each time. `salt` makes the ids
+/// unique to this run; `now` is any time, in whole milliseconds.
+///
+/// # Panics
+/// When the store differs from the machine.
+pub async fn jobs(store: &dyn Jobs, salt: &str, now: Timestamp) {
+    created_once(store, salt, now).await;
+    every_event_from_every_state(store, salt, now).await;
+    due_is_what_waits_for_the_clock(store, salt, now).await;
+}
+
+async fn created_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
+    let job = queued_job(&format!("{salt}-once"), now);
+    assert_eq!(store.get(&job.id).await.expect("get"), None);
+    assert_eq!(store.create(&job, false).await.expect("create"), Created::New);
+    assert_eq!(store.get(&job.id).await.expect("get"), Some(job.clone()));
+    let other = Job { fingerprint: "other".into(), ..job.clone() };
+    assert_eq!(store.create(&other, false).await.expect("create"), Created::Exists(Box::new(job.clone())));
+    let missing = JobId::derived(&[salt, "missing"]);
+    assert_eq!(store.apply(&missing, &Event::Release, now).await.expect("apply"), Applied::Missing);
+}
+
+fn events(now: Timestamp) -> Vec<Event> {
+    let later = now + Duration::from_secs(60);
+    let error = JobError::new("transient", "a \"quoted\" message", 1, now);
+    let mut events =
+        vec![Event::Release, Event::Claim { lease_until: later, owner: 7 }, Event::Condemn { error: error.clone() }];
+    for fence in [1, 2] {
+        events.extend([
+            Event::Progress { fence, progress: Progress { percent: 40, note: Some("half".into()) } },
+            Event::Succeed { fence, result: None },
+            Event::Succeed { fence, result: Some(Stored::Inline(json!({"sum": 3}))) },
+            Event::Bury { fence, error: error.clone() },
+        ]);
+        for (by, spent, error) in
+            [(Carrier::Queue, true, Some(error.clone())), (Carrier::Queue, false, None), (Carrier::Clock, true, None)]
+        {
+            events.push(Event::GiveBack { fence, run_at: later, spent, by, error });
+        }
+    }
+    events
+}
+
+/// Event lists that bring a new job into each state that differs to a guard.
+fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
+    let claim = Event::Claim { lease_until: now + Duration::from_secs(30), owner: 1 };
+    let back = |by| Event::GiveBack { fence: 1, run_at: now + Duration::from_secs(5), spent: true, by, error: None };
+    let error = JobError::new("permanent", "no", 1, now);
+    vec![
+        ("queued", vec![]),
+        ("running", vec![claim.clone()]),
+        ("waiting", vec![claim.clone(), back(Carrier::Queue)]),
+        ("scheduled", vec![claim.clone(), back(Carrier::Clock)]),
+        ("released", vec![claim.clone(), back(Carrier::Clock), Event::Release]),
+        ("succeeded", vec![claim.clone(), Event::Succeed { fence: 1, result: None }]),
+        ("dead", vec![claim, Event::Bury { fence: 1, error }]),
+    ]
+}
+
+async fn every_event_from_every_state(store: &dyn Jobs, salt: &str, now: Timestamp) {
+    let mut checked = 0;
+    for (state, history) in histories(now) {
+        // Before, within and after the lease and the wait; with attempts left and without; before and after its time.
+        for (moment, seconds) in [("soon", 1), ("later", 10), ("late", 100)] {
+            for (i, event) in events(now + Duration::from_secs(seconds)).into_iter().enumerate() {
+                for (max_attempts, expires_at) in [(2, None), (1, None), (2, Some(now + Duration::from_secs(50)))] {
+                    let name = format!("{salt}-{state}-{moment}-{i}-{max_attempts}-{}", expires_at.is_some());
+                    let mut job = Job { max_attempts, expires_at, ..queued_job(&name, now) };
+                    store.create(&job, false).await.expect("create");
+                    for step in &history {
+                        job = transition(&job, step, now).expect("the history is possible");
+                        let stored = done(store.apply(&job.id, step, now).await.expect("apply"));
+                        assert_eq!(stored, job, "{name}: {step:?}");
+                    }
+                    let at = now + Duration::from_secs(seconds);
+                    let stored = store.apply(&job.id, &event, at).await.expect("apply");
+                    let expected = match transition(&job, &event, at) {
+                        Ok(next) => Applied::Done(Box::new(next)),
+                        Err(why) => Applied::Refused(why, Box::new(job.clone())),
+                    };
+                    assert_eq!(stored, expected, "{name}: {event:?}");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 500, "only {checked} cases were compared");
+}
+
+async fn due_is_what_waits_for_the_clock(store: &dyn Jobs, salt: &str, now: Timestamp) {
+    let soon = now + Duration::from_secs(1_000);
+    let far = Job { state: State::Scheduled, run_at: Some(soon), ..queued_job(&format!("{salt}-due"), now) };
+    let carried = Job { state: State::Scheduled, run_at: Some(soon), ..queued_job(&format!("{salt}-carried"), now) };
+    store.create(&far, true).await.expect("create");
+    store.create(&carried, false).await.expect("create");
+    let ids = async |until| -> Vec<JobId> {
+        store.due(until, 1_000).await.expect("due").into_iter().map(|due| due.id).collect()
+    };
+    assert!(!ids(now).await.contains(&far.id), "it is not due yet");
+    let listed = store.due(soon, 1_000).await.expect("due");
+    let entry = listed.iter().find(|due| due.id == far.id).expect("it is due");
+    assert_eq!((entry.kind.as_str(), &entry.tenant, entry.run_at), ("echo", &far.tenant, soon));
+    assert!(!ids(soon).await.contains(&carried.id), "a message carries it");
+    done(store.apply(&far.id, &Event::Release, now).await.expect("apply"));
+    assert!(!ids(soon).await.contains(&far.id), "it was released");
+    let refused = store.apply(&far.id, &Event::Release, now + Duration::from_secs(1)).await.expect("apply");
+    assert!(matches!(refused, Applied::Refused(Refused::WrongState, _)), "{refused:?}");
+}
+
+/// Walks a ledger of single mails through its histories. `salt` makes the names unique to this run.
+///
+/// # Panics
+/// When the ledger differs from what [`MailLedger`] says.
+pub async fn mail_ledger(ledger: &dyn MailLedger, salt: &str, now: Timestamp) {
+    let later = now + Duration::from_secs(10);
+    let mail = format!("{salt}-a");
+    assert_eq!(ledger.open(&mail, now).await.expect("open"), Opened::Fresh);
+    assert_eq!(ledger.open(&mail, later).await.expect("open"), Opened::Unsettled { since: now });
+    assert!(!ledger.reopen(&mail, later, later).await.expect("reopen"), "another intent stands there");
+    assert!(ledger.reopen(&mail, now, later).await.expect("reopen"));
+    assert_eq!(ledger.open(&mail, later).await.expect("open"), Opened::Unsettled { since: later });
+    ledger.withdraw(&mail).await.expect("withdraw");
+    assert_eq!(ledger.open(&mail, now).await.expect("open"), Opened::Fresh);
+    ledger.accepted(&mail, "first", now).await.expect("accepted");
+    ledger.accepted(&mail, "second", now).await.expect("accepted");
+    let sent = Opened::Sent { message_id: "first".into() };
+    assert_eq!(ledger.open(&mail, later).await.expect("open"), sent);
+    ledger.withdraw(&mail).await.expect("withdraw");
+    assert!(!ledger.reopen(&mail, now, later).await.expect("reopen"), "it is sent");
+    assert_eq!(ledger.open(&mail, later).await.expect("open"), sent);
+
+    // An event may come before anything else is known of the mail.
+    let early = format!("{salt}-b");
+    ledger.accepted(&early, "by-event", now).await.expect("accepted");
+    assert_eq!(ledger.open(&early, now).await.expect("open"), Opened::Sent { message_id: "by-event".into() });
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{
+        MemoryCampaigns, MemoryJobs, MemoryMailLedger, MemoryNewsletters, MemorySubscribers, MemoryUsers,
+    };
+    use jiff::Timestamp;
+
+    #[tokio::test]
+    async fn the_jobs_in_memory_conform() {
+        super::jobs(&MemoryJobs::default(), "t", Timestamp::from_second(1_800_000_000).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn the_mail_ledger_in_memory_conforms() {
+        super::mail_ledger(&MemoryMailLedger::default(), "t", Timestamp::from_second(1_800_000_000).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn people_in_memory_conform() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        super::users(&MemoryUsers::default(), "t", now).await;
+        super::newsletters(&MemoryNewsletters::default(), "t", now).await;
+        super::subscribers(&MemorySubscribers::default(), "t", now).await;
+    }
+
+    #[tokio::test]
+    async fn the_campaigns_in_memory_conform() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let store = MemoryCampaigns::default();
+        super::campaigns(&store, &store, "t", now).await;
+        super::chunks(&store, &store, "t", now).await;
+        super::pace(&store, "t", now).await;
+    }
+}

@@ -1,0 +1,84 @@
+use crate::ports::PortError;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A fault that a port may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The call is refused and nothing happens.
+    Refuse,
+    /// The call is carried out and its answer is lost.
+    LoseAnswer,
+}
+
+type Plan = Box<dyn FnMut(&'static str) -> f64 + Send>;
+
+/// What goes wrong with the calls of a port: nothing, unless it is told to.
+#[derive(Clone, Default)]
+pub struct Faults {
+    plan: Arc<Mutex<Option<(Plan, f64, f64)>>>,
+    script: Arc<Mutex<Vec<(&'static str, Fault)>>>,
+}
+
+impl Faults {
+    /// Refuses a part of all calls and loses the answer of another part. `dice` draws a number from 0 to 1 for each call.
+    pub fn at_random(&self, refuse: f64, lose: f64, dice: impl FnMut(&'static str) -> f64 + Send + 'static) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some((Box::new(dice), refuse, lose));
+    }
+
+    /// From now on nothing goes wrong.
+    pub fn none(&self) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The next call of this name is refused.
+    pub fn refuse_next(&self, call: &'static str) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).push((call, Fault::Refuse));
+    }
+
+    /// The next call of this name is carried out and its answer is lost.
+    pub fn lose_next_answer(&self, call: &'static str) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).push((call, Fault::LoseAnswer));
+    }
+
+    fn take(&self, call: &'static str, fault: Fault) -> bool {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = script.iter().position(|entry| *entry == (call, fault)) {
+            script.remove(at);
+            return true;
+        }
+        drop(script);
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        match plan.as_mut() {
+            Some((dice, refuse, lose)) => {
+                let part = if fault == Fault::Refuse { *refuse } else { *lose };
+                part > 0.0 && dice(call) < part
+            }
+            None => false,
+        }
+    }
+
+    /// To be called before a call is carried out. Yields, so that other tasks may come in between.
+    ///
+    /// # Errors
+    /// When the call is to be refused.
+    pub async fn before(&self, call: &'static str) -> Result<(), PortError> {
+        tokio::task::yield_now().await;
+        if self.take(call, Fault::Refuse) {
+            return Err(PortError::Throttled(anyhow::anyhow!("{call}: refused by the test")));
+        }
+        Ok(())
+    }
+
+    /// To be called after a call was carried out. Yields, so that a task can be ended in between.
+    ///
+    /// # Errors
+    /// When the answer is to be lost.
+    pub async fn after(&self, call: &'static str) -> Result<(), PortError> {
+        tokio::task::yield_now().await;
+        if self.take(call, Fault::LoseAnswer) {
+            return Err(PortError::Unavailable(anyhow::anyhow!("{call}: the answer was lost by the test")));
+        }
+        Ok(())
+    }
+}

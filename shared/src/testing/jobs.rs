@@ -1,0 +1,86 @@
+use super::Faults;
+use crate::domain::id::JobId;
+use crate::domain::job::{Carrier, Event, Job, State, transition};
+use crate::ports::{Applied, Created, DueJob, Jobs, PortError};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Jobs in memory. Its guard is [`transition`] itself.
+#[derive(Clone, Default)]
+pub struct MemoryJobs {
+    items: Arc<Mutex<BTreeMap<JobId, (Job, bool)>>>,
+    /// What goes wrong with each call.
+    pub faults: Faults,
+}
+
+impl MemoryJobs {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<JobId, (Job, bool)>) -> T) -> T {
+        work(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Every job there is.
+    #[must_use]
+    pub fn all(&self) -> Vec<Job> {
+        self.with(|items| items.values().map(|(job, _)| job.clone()).collect())
+    }
+}
+
+#[async_trait]
+impl Jobs for MemoryJobs {
+    async fn create(&self, job: &Job, clock: bool) -> Result<Created, PortError> {
+        self.faults.before("create").await?;
+        let created = self.with(|items| match items.get(&job.id) {
+            Some((old, _)) => Created::Exists(Box::new(old.clone())),
+            None => {
+                items.insert(job.id.clone(), (job.clone(), clock));
+                Created::New
+            }
+        });
+        self.faults.after("create").await?;
+        Ok(created)
+    }
+
+    async fn get(&self, id: &JobId) -> Result<Option<Job>, PortError> {
+        self.faults.before("get").await?;
+        Ok(self.with(|items| items.get(id).map(|(job, _)| job.clone())))
+    }
+
+    async fn apply(&self, id: &JobId, event: &Event, now: Timestamp) -> Result<Applied, PortError> {
+        self.faults.before("apply").await?;
+        let applied = self.with(|items| {
+            let Some((job, due)) = items.get_mut(id) else { return Applied::Missing };
+            match transition(job, event, now) {
+                Ok(next) => {
+                    *due = match event {
+                        Event::GiveBack { by, .. } => *by == Carrier::Clock,
+                        Event::Progress { .. } => *due,
+                        _ => false,
+                    };
+                    *job = next.clone();
+                    Applied::Done(Box::new(next))
+                }
+                Err(why) => Applied::Refused(why, Box::new(job.clone())),
+            }
+        });
+        self.faults.after("apply").await?;
+        Ok(applied)
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
+        self.faults.before("due").await?;
+        let mut due: Vec<DueJob> = self.with(|items| {
+            let waiting = items.values().filter(|(job, due)| *due && job.state == State::Scheduled);
+            waiting
+                .filter_map(|(job, _)| {
+                    let run_at = job.run_at.filter(|at| *at <= until)?;
+                    Some(DueJob { id: job.id.clone(), kind: job.kind.clone(), tenant: job.tenant.clone(), run_at })
+                })
+                .collect()
+        });
+        due.sort_by_key(|job| job.run_at);
+        due.truncate(limit);
+        Ok(due)
+    }
+}

@@ -1,0 +1,25 @@
+//! In-memory ports with injectable faults, and one conformance suite for each port that runs on them and on AWS.
+
+mod blobs;
+pub mod builders;
+mod campaigns;
+mod clock;
+pub mod conformance;
+mod faults;
+mod jobs;
+mod keys;
+mod mail;
+mod people;
+mod queue;
+mod virtual_clock;
+
+pub use blobs::MemoryBlobs;
+pub use campaigns::MemoryCampaigns;
+pub use clock::ManualClock;
+pub use faults::Faults;
+pub use jobs::MemoryJobs;
+pub use keys::MemoryKeys;
+pub use mail::{MemoryMailLedger, MemoryMailer};
+pub use people::{MemoryNewsletters, MemorySubscribers, MemoryUsers};
+pub use queue::{Delivered, MemoryQueue};
+pub use virtual_clock::VirtualClock;

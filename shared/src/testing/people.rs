@@ -1,0 +1,159 @@
+use super::Faults;
+use crate::domain::id::{NewsletterId, UserId};
+use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
+use crate::ports::{Added, Newsletters, PortError, SubscriberPage, Subscribers, Users};
+use async_trait::async_trait;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Things by their key.
+struct Shelf<K, V>(Arc<Mutex<BTreeMap<K, V>>>);
+
+impl<K, V> Clone for Shelf<K, V> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K, V> Default for Shelf<K, V> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<K, V>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, key: &K, value: &V) -> Added<V> {
+        self.with(|all| match all.entry(key.clone()) {
+            Entry::Occupied(old) => Added::Exists(Box::new(old.get().clone())),
+            Entry::Vacant(free) => {
+                free.insert(value.clone());
+                Added::New
+            }
+        })
+    }
+
+    fn get(&self, key: &K) -> Option<V> {
+        self.with(|all| all.get(key).cloned())
+    }
+}
+
+/// Users in memory.
+#[derive(Clone, Default)]
+pub struct MemoryUsers {
+    all: Shelf<UserId, User>,
+    /// What goes wrong with each call.
+    pub faults: Faults,
+}
+
+#[async_trait]
+impl Users for MemoryUsers {
+    async fn add(&self, user: &User) -> Result<Added<User>, PortError> {
+        self.faults.before("add").await?;
+        let added = self.all.add(&user.id, user);
+        self.faults.after("add").await?;
+        Ok(added)
+    }
+
+    async fn get(&self, id: &UserId) -> Result<Option<User>, PortError> {
+        self.faults.before("get").await?;
+        Ok(self.all.get(id))
+    }
+
+    async fn welcomed(&self, id: &UserId, at: Timestamp) -> Result<bool, PortError> {
+        self.faults.before("welcomed").await?;
+        let found = self.all.with(|all| {
+            all.get_mut(id).map(|user| {
+                user.welcomed_at.get_or_insert(at);
+            })
+        });
+        self.faults.after("welcomed").await?;
+        Ok(found.is_some())
+    }
+}
+
+/// Newsletters in memory.
+#[derive(Clone, Default)]
+pub struct MemoryNewsletters {
+    all: Shelf<NewsletterId, Newsletter>,
+    /// What goes wrong with each call.
+    pub faults: Faults,
+}
+
+#[async_trait]
+impl Newsletters for MemoryNewsletters {
+    async fn add(&self, newsletter: &Newsletter) -> Result<Added<Newsletter>, PortError> {
+        self.faults.before("add").await?;
+        let added = self.all.add(&newsletter.id, newsletter);
+        self.faults.after("add").await?;
+        Ok(added)
+    }
+
+    async fn get(&self, id: &NewsletterId) -> Result<Option<Newsletter>, PortError> {
+        self.faults.before("get").await?;
+        Ok(self.all.get(id))
+    }
+}
+
+/// Subscribers in memory.
+#[derive(Clone, Default)]
+pub struct MemorySubscribers {
+    all: Shelf<SubscriberKey, Subscriber>,
+    /// What goes wrong with each call.
+    pub faults: Faults,
+}
+
+impl MemorySubscribers {
+    /// Erases a subscriber.
+    pub fn erase(&self, key: &SubscriberKey) {
+        self.all.with(|all| all.remove(key));
+    }
+}
+
+#[async_trait]
+impl Subscribers for MemorySubscribers {
+    async fn add(&self, subscriber: &Subscriber) -> Result<Added<Subscriber>, PortError> {
+        self.faults.before("add").await?;
+        let added = self.all.add(&subscriber.key, subscriber);
+        self.faults.after("add").await?;
+        Ok(added)
+    }
+
+    async fn get(&self, keys: &[SubscriberKey]) -> Result<Vec<Option<Subscriber>>, PortError> {
+        self.faults.before("get").await?;
+        Ok(keys.iter().map(|key| self.all.get(key)).collect())
+    }
+
+    async fn unsubscribe(&self, key: &SubscriberKey, at: Timestamp) -> Result<bool, PortError> {
+        self.faults.before("unsubscribe").await?;
+        let found = self.all.with(|all| {
+            all.get_mut(key).map(|subscriber| {
+                subscriber.status = SubscriberStatus::Unsubscribed;
+                subscriber.unsubscribed_at.get_or_insert(at);
+            })
+        });
+        self.faults.after("unsubscribe").await?;
+        Ok(found.is_some())
+    }
+
+    async fn page(
+        &self,
+        newsletter: &NewsletterId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<SubscriberPage, PortError> {
+        self.faults.before("page").await?;
+        Ok(self.all.with(|all| {
+            let mut rest = all
+                .values()
+                .filter(|one| one.key.newsletter() == newsletter && after.is_none_or(|after| one.key.digest() > after));
+            let subscribers: Vec<_> = rest.by_ref().take(limit).cloned().collect();
+            SubscriberPage { last: rest.next().is_none(), subscribers }
+        }))
+    }
+}
