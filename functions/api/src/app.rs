@@ -1,0 +1,111 @@
+//! The router and what its handlers work with. The Lambda and the tests run the same one.
+
+use crate::auth::KeyRing;
+use crate::document;
+use crate::extract::MAX_BODY;
+use crate::middleware;
+use crate::problem::Problem;
+use crate::routes::{campaigns, jobs, meta, newsletters, subscribers, unsubscribe, users};
+use axum::extract::DefaultBodyLimit;
+use axum::{Extension, Router};
+use jiff::Timestamp;
+use millrace::accept::Intake;
+use millrace::domain::token::{TokenKey, Tokens};
+use millrace::ports::{Campaigns, Clock, Newsletters, PortError, Queue, Subscribers, TokenKeys, Users};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What the handlers work with. Built once for a process.
+pub struct Api {
+    /// Where jobs are put: their table, the bucket and the workers' queues.
+    pub intake: Intake,
+    /// The users.
+    pub users: Arc<dyn Users>,
+    /// The newsletters.
+    pub newsletters: Arc<dyn Newsletters>,
+    /// The newsletters' subscribers.
+    pub subscribers: Arc<dyn Subscribers>,
+    /// The campaigns.
+    pub campaigns: Arc<dyn Campaigns>,
+    /// The queue of campaigns to be looked at.
+    pub run: Arc<dyn Queue>,
+    /// The API keys.
+    pub keys: KeyRing,
+    /// The keys that sign the tokens in links.
+    pub tokens: TokenBox,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Api {
+    /// What time it is, to the millisecond: the tables keep no more, and a time must not change between two answers.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        millis(self.clock.now())
+    }
+}
+
+/// A time without what is below a millisecond.
+#[must_use]
+pub fn millis(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+/// Opens tokens. The signing keys are read once for a process, and made when there are none: the workers that sign only
+/// read them.
+pub struct TokenBox {
+    keys: Arc<dyn TokenKeys>,
+    first: TokenKey,
+    tokens: OnceCell<Tokens>,
+}
+
+impl TokenBox {
+    /// Reads nothing yet. `first` is a fresh key, stored if there is none.
+    #[must_use]
+    pub fn new(keys: Arc<dyn TokenKeys>, first: TokenKey) -> Self {
+        Self { keys, first, tokens: OnceCell::new() }
+    }
+
+    /// The tokens.
+    ///
+    /// # Errors
+    /// When the keys cannot be read or made.
+    pub async fn get(&self) -> Result<&Tokens, PortError> {
+        let make = async || Ok(Tokens::new(self.keys.ensure(&self.first).await?));
+        self.tokens.get_or_try_init(make).await
+    }
+}
+
+/// The router, which serves the document that describes it.
+pub fn app(api: Arc<Api>) -> Router {
+    let (router, document) = routes().split_for_parts();
+    router
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(Extension(Arc::<OpenApi>::new(document)))
+        .layer(axum::middleware::from_fn(middleware::around))
+        .with_state(api)
+}
+
+/// Every route, each with its description.
+fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(document::base())
+        .routes(routes!(meta::health))
+        .routes(routes!(meta::openapi))
+        .routes(routes!(jobs::submit))
+        .routes(routes!(jobs::show))
+        .routes(routes!(users::register))
+        .routes(routes!(users::show))
+        .routes(routes!(newsletters::create))
+        .routes(routes!(newsletters::show))
+        .routes(routes!(subscribers::add))
+        .routes(routes!(subscribers::show))
+        .routes(routes!(campaigns::create))
+        .routes(routes!(campaigns::show))
+        .routes(routes!(campaigns::start))
+        .routes(routes!(unsubscribe::page, unsubscribe::unsubscribe))
+}

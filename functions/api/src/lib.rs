@@ -1,0 +1,13 @@
+//! The HTTP API: validates, records, enqueues, answers.
+//!
+//! [`app::app`] is the router; [`gateway::service`] puts it behind the Lambda runtime.
+
+pub mod app;
+pub mod auth;
+mod document;
+pub mod extract;
+mod fields;
+pub mod gateway;
+mod middleware;
+pub mod problem;
+pub mod routes;

@@ -1,0 +1,43 @@
+//! HTTP API: validates, records, enqueues, answers.
+
+use api::app::{Api, TokenBox, app};
+use api::auth::KeyRing;
+use api::gateway;
+use millrace::accept::Intake;
+use millrace::aws::{Aws, random_token_key};
+use millrace::env;
+use millrace::jobs::Worker;
+use millrace::ports::{Queue, SystemClock};
+use millrace::telemetry;
+use millrace::worker::batch::quiet_panics;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init();
+    quiet_panics();
+    let aws = Aws::load().await;
+    let (jobs, mail, keys) = (Arc::new(aws.jobs()?), Arc::new(aws.mail()?), Arc::new(aws.keys()?));
+    let (blobs, run) = (Arc::new(aws.blobs()?), Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?));
+    let mut queues: HashMap<Worker, Arc<dyn Queue>> = HashMap::new();
+    for worker in Worker::ALL {
+        queues.insert(worker, Arc::new(aws.queue(worker.queue_env())?));
+    }
+    let tokens = TokenBox::new(keys.clone(), random_token_key()?);
+    // Lambda gives a starting function its full share of CPU, and the first TLS handshakes cost more than a request.
+    let _ = tokio::join!(tokens.get(), jobs.warm(), run.warm());
+
+    let api = Api {
+        intake: Intake { jobs, blobs, queues },
+        users: mail.clone(),
+        newsletters: mail.clone(),
+        subscribers: mail.clone(),
+        campaigns: mail,
+        run,
+        keys: KeyRing::new(keys),
+        tokens,
+        clock: Arc::new(SystemClock),
+    };
+    lambda_runtime::run(gateway::service(app(Arc::new(api)))).await
+}

@@ -1,0 +1,131 @@
+//! A campaign as the API shows it.
+
+use jiff::Timestamp;
+use millrace::domain::local_time::{When, Whose};
+use millrace::ports::CampaignView;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Whom a letter is for.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SegmentView {
+    /// At least one of these tags; all subscribers when empty.
+    pub tags_any: Vec<String>,
+    /// All of these tags.
+    pub tags_all: Vec<String>,
+}
+
+/// When a letter goes out.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SendView {
+    /// `now`, `next` or a date.
+    #[schema(example = "next")]
+    pub when: String,
+    /// `recipient` or `newsletter`.
+    #[schema(example = "recipient")]
+    pub zone: String,
+}
+
+/// How many recipients are in which state.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct CountsView {
+    /// To be sent.
+    pub pending: u64,
+    /// In the hands of a worker.
+    pub sending: u64,
+    /// Accepted for delivery.
+    pub sent: u64,
+    /// Perhaps accepted: no clear answer yet.
+    pub unknown: u64,
+    /// Refused.
+    pub failed: u64,
+    /// Unsubscribed since the audience was put down: not sent.
+    pub suppressed: u64,
+    /// Erased since the audience was put down: not sent.
+    pub skipped: u64,
+}
+
+/// A campaign.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct CampaignAnswer {
+    /// The identifier.
+    #[schema(example = "cmp_0197b3f2a4c87d0e9b61f2c35a7e4d18")]
+    pub id: String,
+    /// Whose subscribers get it.
+    pub newsletter: String,
+    /// The subject, a template.
+    pub subject: String,
+    /// Whom it is for.
+    pub segment: SegmentView,
+    /// When it goes out.
+    pub send: SendView,
+    /// `draft`, `scheduled`, `freezing`, `sending` or `finished`.
+    #[schema(example = "draft")]
+    pub state: String,
+    /// Whether the audience is complete. Until then `total` grows.
+    pub frozen: bool,
+    /// The recipients.
+    pub total: u64,
+    /// The recipients by state. Once `frozen` they add up to `total`.
+    pub counts: CountsView,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub started_at: Option<Timestamp>,
+    /// When its audience is put down, and the first letters may go out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub opens_at: Option<Timestamp>,
+    /// When every recipient had come to a final state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl CampaignAnswer {
+    /// The campaign as the API shows it.
+    #[must_use]
+    pub fn new(view: &CampaignView) -> Self {
+        let CampaignView { campaign, counts } = view;
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
+            id: campaign.id.to_string(),
+            newsletter: campaign.newsletter.to_string(),
+            subject: campaign.subject.clone(),
+            segment: SegmentView {
+                tags_any: campaign.segment.tags_any.clone(),
+                tags_all: campaign.segment.tags_all.clone(),
+            },
+            send: SendView {
+                when: match campaign.timing.when {
+                    When::Now => "now".to_owned(),
+                    When::Next => "next".to_owned(),
+                    When::On(date) => date.to_string(),
+                },
+                zone: match campaign.timing.whose {
+                    Whose::Recipient => "recipient".to_owned(),
+                    Whose::Newsletter => "newsletter".to_owned(),
+                },
+            },
+            state: campaign.state.as_str().to_owned(),
+            frozen: campaign.frozen,
+            total: campaign.total,
+            counts: CountsView {
+                pending: count(counts.pending),
+                sending: count(counts.sending),
+                sent: count(counts.sent),
+                unknown: count(counts.unknown),
+                failed: count(counts.failed),
+                suppressed: count(counts.suppressed),
+                skipped: count(counts.skipped),
+            },
+            created_at: campaign.created_at,
+            started_at: campaign.started_at,
+            opens_at: campaign.opens_at,
+            finished_at: campaign.finished_at,
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Campaigns: one letter to a newsletter's subscribers.
+
+use crate::app::Api;
+use crate::auth::{AudienceRead, AudienceWrite, Caller};
+use crate::extract::{Body, Id};
+use crate::fields::Tags;
+use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ProblemBody, ServiceProblems};
+use crate::routes::campaign_view::CampaignAnswer;
+use crate::routes::newsletters;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::{Timestamp, civil::Date};
+use millrace::domain::campaign::{Campaign, CampaignState, Counts, Draft, StartRefused};
+use millrace::domain::id::{CampaignId, NewsletterId, Tenant};
+use millrace::domain::letter::{Letter, LetterError, LetterSource, Part};
+use millrace::domain::local_time::{Timing, When, Whose};
+use millrace::domain::people::{Newsletter, Segment};
+use millrace::jobs::CampaignHint;
+use millrace::ports::{CampaignView, PortError, Written};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// How often a start is tried while somebody else changes the campaign.
+const TRIES: usize = 5;
+
+/// A letter to be sent.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[schema(example = json!({
+    "newsletter": "nl_0197b3f2a4c87d0e9b61f2c35a7e4d18", "subject": "News from the mill, {{ name or \"reader\" }}",
+    "body": {"html": "<h1>The wheel turns</h1><p>{{ newsletter.postal_address }}</p><a href=\"{{ unsubscribe_url }}\">Unsubscribe</a>"},
+    "segment": {"tags_any": ["early"]}, "send": {"when": "next", "zone": "recipient"}
+}))]
+pub struct CampaignRequest {
+    /// Whose subscribers get it.
+    #[schema(value_type = String)]
+    newsletter: NewsletterId,
+    /// The subject, a template.
+    subject: String,
+    /// The letter. A template may use `name` (empty when unknown), `email`, `unsubscribe_url`, `newsletter.name` and
+    /// `newsletter.postal_address`; it must show the last and `unsubscribe_url`.
+    body: LetterBody,
+    /// The text part, a template; made from the HTML when absent.
+    #[serde(default)]
+    text: Option<String>,
+    /// Whom of the active subscribers it is for; all when absent.
+    #[serde(default)]
+    segment: Option<SegmentRequest>,
+    /// When it goes out, once it is started.
+    send: SendRequest,
+}
+
+/// The letter.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct LetterBody {
+    /// HTML, a template.
+    html: String,
+}
+
+/// Whom a letter is for. An empty or absent list asks for nothing.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct SegmentRequest {
+    /// At least one of these tags; at most 20.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 20)]
+    tags_any: Tags,
+    /// All of these tags; at most 20.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, max_items = 20)]
+    tags_all: Tags,
+}
+
+/// When a letter goes out.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct SendRequest {
+    /// `now`: when it is started. `next`: at the newsletter's next time of day. Or a date, `YYYY-MM-DD`: at that time of
+    /// day then.
+    #[schema(value_type = String)]
+    when: WhenText,
+    /// Whose clock that is: `recipient` (default) or `newsletter`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    zone: Option<Whose>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct WhenText(When);
+
+impl TryFrom<String> for WhenText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        let date = |text: &str| text.parse::<Date>().ok().filter(|date| date.to_string() == text);
+        match text.as_str() {
+            "now" => Ok(Self(When::Now)),
+            "next" => Ok(Self(When::Next)),
+            other => date(other).map(|date| Self(When::On(date))).ok_or("may be `now`, `next` or a date, `YYYY-MM-DD`"),
+        }
+    }
+}
+
+/// Create a campaign. It is a draft until it is started.
+///
+/// The letter is checked: every placeholder exists, and it shows the link that unsubscribes and the postal address. It
+/// keeps what it takes from its newsletter now.
+#[utoipa::path(
+    post, path = "/v1/campaigns", operation_id = "create_campaign", tag = "newsletters", security(("key" = ["audience:write"])),
+    request_body = CampaignRequest,
+    responses(
+        (status = 201, body = CampaignAnswer, headers(("Location" = String, description = "Where it is to be seen"))),
+        BodyProblems, KeyProblems, ServiceProblems
+    )
+)]
+pub async fn create(
+    caller: Caller<AudienceWrite>,
+    State(api): State<Arc<Api>>,
+    Body { value: request, .. }: Body<CampaignRequest>,
+) -> Answer<Response> {
+    let now = api.now();
+    let newsletter = newsletters::find(&api, &caller.tenant, &request.newsletter).await?;
+    let newsletter =
+        newsletter.ok_or_else(|| Problem::invalid(vec![Fault::at("/newsletter", "there is no such newsletter")]))?;
+    let (draft, letter) = compose(caller.tenant, newsletter, request, now)?;
+    let campaign = Campaign::draft(draft, now);
+
+    // The letter first: whoever finds the campaign finds its letter.
+    let body = serde_json::to_vec(&letter).map_err(|_| Problem::internal())?;
+    api.intake.blobs.put_new(&LetterSource::blob_key(&campaign.id), body, "application/json").await?;
+    // The identifier is fresh: if one was there, it is from a first try of this very request.
+    api.campaigns.create(&campaign).await?;
+    let location = format!("/v1/campaigns/{}", campaign.id);
+    let answer = CampaignAnswer::new(&CampaignView { campaign, counts: Counts::default() });
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(answer)).into_response())
+}
+
+fn compose(
+    tenant: Tenant,
+    newsletter: Newsletter,
+    request: CampaignRequest,
+    now: Timestamp,
+) -> Answer<(Draft, LetterSource)> {
+    let mut faults = Vec::new();
+    let timing = Timing {
+        when: request.send.when.0,
+        whose: request.send.zone.unwrap_or(Whose::Recipient),
+        send_at: newsletter.send_at,
+        time_zone: newsletter.time_zone,
+        days: newsletter.days,
+    };
+    if let Err(why) = timing.opens(now) {
+        faults.push(Fault::at("/send/when", why.to_string()));
+    }
+    let letter = LetterSource {
+        subject: request.subject.clone(),
+        html: request.body.html,
+        text: request.text,
+        newsletter_name: newsletter.name,
+        postal_address: newsletter.postal_address,
+        from: newsletter.from,
+        reply_to: newsletter.reply_to,
+    };
+    if let Err(error) = Letter::compile(&letter) {
+        faults.push(letter_fault(&error));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let segment = request.segment.map(|segment| Segment { tags_any: segment.tags_any.0, tags_all: segment.tags_all.0 });
+    let draft = Draft {
+        id: CampaignId::from_uuid(uuid::Uuid::now_v7()),
+        tenant,
+        newsletter: newsletter.id,
+        subject: request.subject,
+        timing,
+        segment: segment.unwrap_or_default(),
+    };
+    Ok((draft, letter))
+}
+
+fn letter_fault(error: &LetterError) -> Fault {
+    let pointer = match error.part {
+        Part::Subject => "/subject",
+        Part::Html => "/body/html",
+        Part::Text => "/text",
+    };
+    let line = error.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    Fault::at(pointer, format!("{line}{}", error.problem))
+}
+
+async fn find(api: &Api, tenant: &Tenant, id: &CampaignId) -> Answer<CampaignView> {
+    let found = api.campaigns.get(id).await?.filter(|view| view.campaign.tenant == *tenant);
+    found.ok_or_else(Problem::not_found)
+}
+
+/// See a campaign and how far it is.
+#[utoipa::path(
+    get, path = "/v1/campaigns/{id}", operation_id = "show_campaign", tag = "newsletters", security(("key" = ["audience:read"])),
+    params(("id" = String, Path, description = "The campaign")),
+    responses((status = 200, body = CampaignAnswer), NotFound, KeyProblems, ServiceProblems)
+)]
+pub async fn show(
+    caller: Caller<AudienceRead>,
+    State(api): State<Arc<Api>>,
+    Id(id): Id<CampaignId>,
+) -> Answer<Json<CampaignAnswer>> {
+    Ok(Json(CampaignAnswer::new(&find(&api, &caller.tenant, &id).await?)))
+}
+
+/// Start a campaign.
+///
+/// Starting one that is under way (`scheduled`, `freezing` or `sending`) changes nothing and is answered 202 like the first
+/// start, so that a start whose answer was lost can be asked for again. A campaign that is over, or whose date has passed,
+/// is answered 409.
+#[utoipa::path(
+    post, path = "/v1/campaigns/{id}/start", operation_id = "start_campaign", tag = "newsletters", security(("key" = ["audience:write"])),
+    params(("id" = String, Path, description = "The campaign")),
+    responses(
+        (status = 202, body = CampaignAnswer, description = "It is under way"),
+        (status = 409, body = ProblemBody, content_type = "application/problem+json",
+         description = "It is over, or its date has passed"),
+        NotFound, KeyProblems, ServiceProblems
+    )
+)]
+pub async fn start(
+    caller: Caller<AudienceWrite>,
+    State(api): State<Arc<Api>>,
+    Id(id): Id<CampaignId>,
+) -> Answer<(StatusCode, Json<CampaignAnswer>)> {
+    for _ in 0..TRIES {
+        let now = api.now();
+        let mut view = find(&api, &caller.tenant, &id).await?;
+        match view.campaign.start(now) {
+            Ok(after) => match api.campaigns.update(&view.campaign, &after).await? {
+                Written::Done => view.campaign = after,
+                Written::Stale => continue,
+            },
+            Err(StartRefused::NotDraft(
+                CampaignState::Scheduled | CampaignState::Freezing | CampaignState::Sending,
+            )) => (),
+            Err(why) => return Err(Problem::conflict(sentence(&why.to_string()))),
+        }
+        hint(&api, &view.campaign, now).await;
+        return Ok((StatusCode::ACCEPTED, Json(CampaignAnswer::new(&view))));
+    }
+    Err(PortError::Throttled(anyhow::anyhow!("the campaign kept changing while it was started")).into())
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(char::to_uppercase);
+    format!("{}{}.", first.map(String::from_iter).unwrap_or_default(), chars.as_str())
+}
+
+/// Has a campaign that can open now looked at now. Without the hint the clock finds it within a minute, so a hint that
+/// fails is no fault of the request.
+async fn hint(api: &Api, campaign: &Campaign, now: Timestamp) {
+    if !matches!(campaign.attention_at, Some(at) if at <= now) {
+        return;
+    }
+    let hint = CampaignHint::message(campaign.id.clone(), campaign.tenant.clone());
+    if let Err(error) = api.run.send_one(hint).await {
+        tracing::warn!("the hint to look at a started campaign was not sent: {error}");
+    }
+}

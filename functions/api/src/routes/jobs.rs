@@ -1,0 +1,263 @@
+//! Jobs: submitting and looking at them.
+
+use crate::app::{Api, millis};
+use crate::auth::{Caller, JobsRead, JobsWrite};
+use crate::extract::{Body, Id, MAX_PAYLOAD};
+use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ServiceProblems};
+use crate::routes::job_view::{JobView, view};
+use axum::Json;
+use axum::extract::{Query, State, rejection::QueryRejection};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::{SignedDuration, Timestamp};
+use millrace::accept::{self, NewJob};
+use millrace::domain::id::{JobId, Tenant};
+use millrace::job::Job as _;
+use millrace::jobs::{KINDS, Kind, Welcome, kind};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
+use utoipa::ToSchema;
+
+/// How far ahead a job may be set.
+const FARTHEST: SignedDuration = SignedDuration::from_hours(366 * 24);
+
+/// Longest attempt of any worker, in seconds: Lambda's own limit. A worker may have a lower one.
+const LONGEST_ATTEMPT: u64 = 900;
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// A job to be done.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[schema(example = json!({"kind": "echo", "payload": {"message": "hello"}, "delay_seconds": 5, "tags": ["trial"]}))]
+pub struct JobRequest {
+    /// A registered kind: `echo` or `welcome`.
+    kind: String,
+    /// What to work on, as the kind asks. At most 1 MiB of JSON.
+    #[schema(value_type = Object)]
+    payload: Map<String, Value>,
+    /// Not to be started before this time, at most 366 days ahead. Not together with `delay_seconds`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    run_at: Option<Timestamp>,
+    /// Not to be started before so many seconds from now, at most 366 days.
+    #[serde(default)]
+    #[schema(maximum = 31_622_400)]
+    delay_seconds: Option<u64>,
+    /// How often it is tried. The kind has a default.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 100)]
+    max_attempts: Option<u32>,
+    /// How long one attempt may take. A worker has its own limit; the shorter holds.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 900)]
+    timeout_seconds: Option<u64>,
+    /// Not started by then, the job is `dead` with the class `expired`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+    /// Labels, at most 10 of 1 to 64 characters each.
+    #[serde(default)]
+    #[schema(max_items = 10)]
+    tags: Vec<String>,
+}
+
+/// Submit a job.
+///
+/// Answered 202, the job is recorded and on its queue: it is not lost. Send an `Idempotency-Key` to be able to ask again
+/// when no answer came: the same key with the same body gives the same job, with `Idempotency-Replayed: true`; with another
+/// body it is refused.
+#[utoipa::path(
+    post, path = "/v1/jobs", operation_id = "submit_job", tag = "jobs", security(("key" = ["jobs:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
+    request_body = JobRequest,
+    responses(
+        (status = 202, body = JobView, headers(
+            ("Location" = String, description = "Where the job is to be seen"),
+            ("Idempotency-Replayed" = String, description = "`true` when the job was accepted before"),
+        )),
+        BodyProblems, KeyProblems, ServiceProblems
+    )
+)]
+pub async fn submit(
+    caller: Caller<JobsWrite>,
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Body<JobRequest>,
+) -> Answer<Response> {
+    let now = api.now();
+    let new = new_job(&caller.tenant, &headers, body, now)?;
+    check_owner(&api, &new).await?;
+    let accepted = accept::submit(&api.intake, new, now).await?;
+    let view = view(&api, &accepted.job, false).await?;
+    let location = HeaderValue::from_str(&format!("/v1/jobs/{}", view.id)).map_err(|_| Problem::internal())?;
+    let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response();
+    if accepted.replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+fn new_job(tenant: &Tenant, headers: &HeaderMap, body: Body<JobRequest>, now: Timestamp) -> Answer<NewJob> {
+    let mut faults = Vec::new();
+    let key = idempotency_key(headers, &mut faults);
+    let request = body.value;
+    let kind = known_kind(&request.kind, &mut faults);
+    let payload = Value::Object(request.payload);
+    if payload.to_string().len() > MAX_PAYLOAD {
+        return Err(Problem::too_large(
+            "A payload has at most 1 MiB of JSON. Put more in a bucket and send its address.",
+        ));
+    }
+    if let Some(kind) = kind
+        && let Err(why) = (kind.check)(&payload)
+    {
+        faults.push(Fault::at("/payload", why));
+    }
+    let run_at = run_at(request.run_at, request.delay_seconds, now, &mut faults);
+    if request.max_attempts.is_some_and(|attempts| !(1..=100).contains(&attempts)) {
+        faults.push(Fault::at("/max_attempts", "may be 1 to 100"));
+    }
+    if request.timeout_seconds.is_some_and(|seconds| !(1..=LONGEST_ATTEMPT).contains(&seconds)) {
+        faults.push(Fault::at("/timeout_seconds", format!("may be 1 to {LONGEST_ATTEMPT}")));
+    }
+    if let Some(until) = request.expires_at
+        && until <= run_at.unwrap_or(now).max(now)
+    {
+        faults.push(Fault::at("/expires_at", "must be after the time the job may start"));
+    }
+    check_tags(&request.tags, &mut faults);
+    let kind = match kind {
+        Some(kind) if faults.is_empty() => kind,
+        _ => return Err(Problem::invalid(faults)),
+    };
+    let id = match &key {
+        Some(key) => JobId::derived(&["request", tenant.as_str(), key]),
+        None => JobId::from_uuid(uuid::Uuid::now_v7()),
+    };
+    Ok(NewJob {
+        id,
+        repeatable: key.is_some(),
+        fingerprint: accept::fingerprint(&body.json),
+        tenant: tenant.clone(),
+        kind,
+        payload,
+        run_at,
+        expires_at: request.expires_at.map(millis),
+        max_attempts: request.max_attempts,
+        timeout: request.timeout_seconds.map(Duration::from_secs),
+        tags: request.tags,
+    })
+}
+
+/// A job may be about nobody but the tenant's own users.
+async fn check_owner(api: &Api, new: &NewJob) -> Answer<()> {
+    if new.kind.name != Welcome::KIND {
+        return Ok(());
+    }
+    let Welcome { user } = Welcome::deserialize(&new.payload).map_err(|_| Problem::internal())?;
+    match api.users.get(&user).await?.filter(|user| user.tenant == new.tenant) {
+        Some(_) => Ok(()),
+        None => Err(Problem::invalid(vec![Fault::at("/payload/user", "there is no such user")])),
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Option<String> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let value = values.next()?;
+    let visible = value
+        .to_str()
+        .ok()
+        .filter(|text| (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()));
+    match (visible, values.next()) {
+        (Some(text), None) => Some(text.to_owned()),
+        _ => {
+            faults.push(Fault::header("Idempotency-Key", "is sent once, with 1 to 255 visible ASCII characters"));
+            None
+        }
+    }
+}
+
+fn known_kind(name: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
+    let found = kind(name).filter(|kind| kind.public);
+    if found.is_none() {
+        let known: Vec<_> = KINDS.iter().filter(|kind| kind.public).map(|kind| kind.name).collect();
+        faults.push(Fault::at("/kind", format!("is not a kind; the kinds are {}", known.join(", "))));
+    }
+    found
+}
+
+fn run_at(at: Option<Timestamp>, delay: Option<u64>, now: Timestamp, faults: &mut Vec<Fault>) -> Option<Timestamp> {
+    const TOO_FAR: &str = "may be at most 366 days ahead";
+    match (at, delay) {
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            faults.push(Fault::at("/delay_seconds", "goes without `run_at`: say one of them"));
+            None
+        }
+        (Some(at), None) => {
+            if at.duration_since(now) > FARTHEST {
+                faults.push(Fault::at("/run_at", TOO_FAR));
+            }
+            Some(millis(at))
+        }
+        (None, Some(seconds)) => match i64::try_from(seconds).map(SignedDuration::from_secs) {
+            Ok(delay) if delay <= FARTHEST => Some(now + delay),
+            _ => {
+                faults.push(Fault::at("/delay_seconds", TOO_FAR));
+                None
+            }
+        },
+    }
+}
+
+fn check_tags(tags: &[String], faults: &mut Vec<Fault>) {
+    if tags.len() > 10 {
+        faults.push(Fault::at("/tags", "there may be at most 10"));
+    }
+    for (index, tag) in tags.iter().take(10).enumerate() {
+        if !(1..=64).contains(&tag.chars().count()) || tag.chars().any(char::is_control) {
+            faults.push(Fault::at(format!("/tags/{index}"), "has 1 to 64 characters, none of them control characters"));
+        }
+    }
+}
+
+/// What to show of a job.
+#[derive(Debug, Deserialize)]
+pub struct ShowQuery {
+    include: Option<String>,
+}
+
+/// See a job.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", security(("key" = ["jobs:read"])),
+    params(
+        ("id" = String, Path, description = "The job"),
+        ("include" = Option<String>, Query, description = "`payload`: show the payload too"),
+    ),
+    responses(
+        (status = 200, body = JobView),
+        (status = 422, body = crate::problem::ProblemBody, content_type = "application/problem+json",
+         description = "`include` is something else than `payload`"),
+        NotFound, KeyProblems, ServiceProblems
+    )
+)]
+pub async fn show(
+    caller: Caller<JobsRead>,
+    State(api): State<Arc<Api>>,
+    Id(id): Id<JobId>,
+    query: Result<Query<ShowQuery>, QueryRejection>,
+) -> Answer<Json<JobView>> {
+    let include = query.map(|Query(query)| query.include);
+    let with_payload = match include.as_ref().map(Option::as_deref) {
+        Ok(None) => false,
+        Ok(Some("payload")) => true,
+        _ => return Err(Problem::invalid(vec![Fault::parameter("include", "may be `payload`")])),
+    };
+    let job =
+        api.intake.jobs.get(&id).await?.filter(|job| job.tenant == caller.tenant).ok_or_else(Problem::not_found)?;
+    Ok(Json(view(&api, &job, with_payload).await?))
+}

@@ -1,0 +1,11 @@
+//! One file for each part of the API: its routes, and beside them what they take and give.
+
+pub mod campaign_view;
+pub mod campaigns;
+pub mod job_view;
+pub mod jobs;
+pub mod meta;
+pub mod newsletters;
+pub mod subscribers;
+pub mod unsubscribe;
+pub mod users;

@@ -1,0 +1,186 @@
+use crate::site::{Site, subscriber};
+use api::app::Api;
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use millrace::domain::id::NewsletterId;
+use millrace::domain::people::Newsletter;
+use millrace::ports::Newsletters;
+use serde_json::{Value, json};
+
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+#[tokio::test]
+async fn routes_and_document_are_the_same() {
+    let site = Site::new();
+    let document = site.document().await.clone();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    assert_eq!(document["servers"][0]["url"], "/");
+    let paths = document["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), 14, "{:?}", paths.keys());
+    for (path, item) in paths {
+        for method in METHODS {
+            let documented = item.get(method.as_str().to_lowercase()).is_some();
+            let request = Request::builder()
+                .method(&method)
+                .uri(path.replace("{id}", "x"))
+                .header(header::AUTHORIZATION, format!("Bearer {}", site.key));
+            let reply = site.send(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(reply.status != 405, documented, "{method} {path}: {}", reply.status);
+            if !documented {
+                let allowed: Vec<_> = reply.header("allow").unwrap().split(',').map(str::trim).collect();
+                let expected: Vec<_> = METHODS.iter().map(Method::as_str).filter(|m| allowed.contains(m)).collect();
+                let known: Vec<_> = item.as_object().unwrap().keys().map(|m| m.to_uppercase()).collect();
+                assert_eq!(expected.len(), known.len(), "{path}: {allowed:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_404() {
+    let site = Site::new();
+    for path in [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v1/jobs/",
+        "/v1/nothing",
+        "/health/",
+        "//",
+        "/v1/jobs/a/b",
+        "/V1/jobs",
+        "/v1/jobs/batch/x",
+    ] {
+        for method in METHODS {
+            let request = Request::builder().method(&method).uri(path).body(Body::empty()).unwrap();
+            site.send(request).await.expect(404);
+        }
+    }
+    let odd = Request::builder().method("PURGE").uri("/health").body(Body::empty()).unwrap();
+    site.send(odd).await.expect(405);
+}
+
+#[tokio::test]
+async fn health_and_document_need_no_key() {
+    let site = Site::new();
+    let health = site.send(Request::get("/health").body(Body::empty()).unwrap()).await.expect(200);
+    assert_eq!(health.json()["status"], "ok");
+    site.send(Request::get("/v1/openapi.json").body(Body::empty()).unwrap()).await.expect(200);
+}
+
+/// Every reference leads somewhere, and everything is described.
+#[tokio::test]
+async fn the_document_is_whole() {
+    let site = Site::new();
+    let document = site.document().await;
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(list) => list.iter().for_each(|value| references(value, found)),
+            _ => (),
+        }
+    }
+    let mut found = Vec::new();
+    references(document, &mut found);
+    assert!(found.len() > 50);
+    for reference in found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+    assert_eq!(document["components"]["securitySchemes"]["key"]["scheme"], "bearer");
+    let mut ids = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}");
+            assert!(operation["tags"][0].is_string(), "{method} {path}");
+            ids.push(operation["operationId"].as_str().unwrap());
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let problem = status.starts_with(['4', '5']) && !(path == "/unsubscribe" && status == "400");
+                let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema == "#/components/schemas/ProblemBody", problem, "{method} {path} {status}");
+            }
+        }
+    }
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "operation ids are unique: {ids:?}");
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        for (field, property) in schema["properties"].as_object().unwrap() {
+            let described =
+                property["description"].is_string() || property["$ref"].is_string() || property["oneOf"].is_array();
+            assert!(described, "{name}.{field} is not described");
+        }
+    }
+}
+
+/// Every example of a request is accepted.
+#[tokio::test]
+async fn examples_work() {
+    let site = Site::new();
+    let document = site.document().await.clone();
+    let schemas = &document["components"]["schemas"];
+    let example = |name: &str| schemas[name]["example"].clone();
+    let newsletter = site.post("/v1/newsletters", example("NewsletterRequest")).await.expect(201).json();
+    let made = NewsletterId::parse(newsletter["id"].as_str().unwrap()).unwrap();
+    let named = NewsletterId::parse(example("SubscriberRequest")["newsletter"].as_str().unwrap()).unwrap();
+    let newsletter = Newsletter { id: named, ..site.newsletters.get(&made).await.unwrap().unwrap() };
+    site.newsletters.add(&newsletter).await.unwrap();
+    let mut tried = vec!["NewsletterRequest"];
+    for (name, path) in [
+        ("JobRequest", "/v1/jobs"),
+        ("UserRequest", "/v1/users"),
+        ("SubscriberRequest", "/v1/subscribers"),
+        ("CampaignRequest", "/v1/campaigns"),
+    ] {
+        let reply = site.post(path, example(name)).await;
+        assert!(reply.status.is_success(), "{name}: {}", reply.text());
+        tried.push(name);
+    }
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let Some(schema) = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
+            continue;
+        };
+        assert!(tried.contains(&schema.rsplit('/').next().unwrap()), "the example of {path} was not tried");
+    }
+}
+
+/// Every field of an answer is in its schema, and every field a schema requires is in the answer.
+#[tokio::test]
+async fn answers_are_as_described() {
+    let site = Site::new();
+    let document = site.document().await.clone();
+    let newsletter = site.newsletter().await;
+    let check = |name: &str, answer: &Value| {
+        let schema = &document["components"]["schemas"][name];
+        let (fields, properties) = (answer.as_object().unwrap(), schema["properties"].as_object().unwrap());
+        for field in fields.keys() {
+            assert!(properties.contains_key(field), "{name}.{field} is not described");
+        }
+        for field in schema["required"].as_array().unwrap() {
+            assert!(fields.contains_key(field.as_str().unwrap()), "{name}.{field} is missing");
+        }
+    };
+    check("Health", &site.get("/health").await.json());
+    check("JobView", &site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "delay_seconds": 9})).await.json());
+    let registration = site.post("/v1/users", json!({"email": "a@example.com", "name": "A"})).await.json();
+    check("Registration", &registration);
+    check("UserView", &registration["user"]);
+    check("NewsletterView", &site.get(&format!("/v1/newsletters/{newsletter}")).await.json());
+    check("SubscriberView", &site.post("/v1/subscribers", subscriber(&newsletter, "b@example.com")).await.json());
+    let campaign = site.post("/v1/campaigns", crate::campaigns::letter(&newsletter)).await.json();
+    check("CampaignAnswer", &campaign);
+    check("CountsView", &campaign["counts"]);
+    let problem = site.post("/v1/users", json!({})).await.json();
+    check("ProblemBody", &problem);
+    check("Fault", &problem["errors"][0]);
+}
+
+/// The API is shared between requests that run at the same time.
+#[test]
+fn the_api_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Api>();
+}
