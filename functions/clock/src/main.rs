@@ -1,0 +1,40 @@
+//! Every minute: brings jobs and chunks on their way that are due, and settles what a dead worker left behind.
+
+mod handler;
+
+use handler::Tower;
+use jiff::{SignedDuration, Timestamp};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use millrace::aws::Aws;
+use millrace::campaigns::{Dispatcher, Keeper};
+use millrace::{env, telemetry};
+use serde_json::Value;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    telemetry::init();
+    let aws = Aws::load().await;
+    let mail = Arc::new(aws.mail()?);
+    let dispatcher = Dispatcher {
+        campaigns: mail.clone(),
+        chunks: mail.clone(),
+        pace: mail,
+        queue: Arc::new(aws.queue(env::NEWSLETTER_QUEUE_URL)?),
+        rate: env::send_rate()?,
+    };
+    let tower = Tower {
+        jobs: Box::new(aws.jobs()?),
+        queues: aws.job_queues()?,
+        keeper: Keeper {
+            dispatcher,
+            planner_queue: Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?),
+            settle: SignedDuration::from_secs(env::parsed(env::SETTLE_SECONDS, "a whole number of seconds")?),
+        },
+    };
+    let tower = &tower;
+    lambda_runtime::run(service_fn(async move |_: LambdaEvent<Value>| {
+        Ok::<_, Error>(tower.tick(Timestamp::now()).await?)
+    }))
+    .await
+}
