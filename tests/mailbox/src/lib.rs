@@ -1,0 +1,91 @@
+//! A development mailbox: an SES v2 endpoint that keeps every mail whole, shows it as an inbox in the browser and as
+//! JSON to tests, and reports each accepted mail to the feedback queue as SES would.
+//!
+//! It is a stand-in for a laptop and for tests: it checks no signature, delivers nothing, and listens on loopback only.
+//!
+//! ```text
+//! ses.rs       the protocol: what SendEmail accepts, refuses and answers      raw.rs  MIME messages
+//! store.rs     the mails kept, and their file
+//! api.rs       JSON for tests and scripts
+//! pages.rs     the inbox
+//! feedback.rs  SES `Send` events to an SQS queue
+//! ```
+
+mod api;
+mod feedback;
+mod mail;
+mod pages;
+mod raw;
+mod ses;
+mod store;
+#[cfg(test)]
+mod testing;
+
+pub use feedback::{Feedback, send_event};
+pub use mail::{Attachment, Header, Mail};
+pub use store::{Filter, Store};
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct App {
+    store: Arc<Store>,
+    feedback: Option<Feedback>,
+    pages: Arc<pages::Pages>,
+}
+
+impl App {
+    /// A mailbox that keeps its mails in `store` and, when `feedback` is given, reports each of them there.
+    pub fn new(store: Store, feedback: Option<Feedback>) -> Self {
+        Self { store: Arc::new(store), feedback, pages: Arc::new(pages::Pages::new()) }
+    }
+}
+
+/// Every route of the mailbox.
+pub fn router(app: App) -> Router {
+    // SES itself is left out of the guard: a client may reach it under another name, and it gives nothing away.
+    let guarded = api::routes().merge(pages::routes()).layer(middleware::from_fn(only_loopback_names));
+    Router::new().merge(guarded).nest("/v2", ses::routes()).with_state(app)
+}
+
+/// Refuses requests that name another host: a web page whose own name was made to resolve to 127.0.0.1 (DNS rebinding)
+/// would otherwise read the mails as its own origin.
+async fn only_loopback_names(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    if name == "127.0.0.1" || name.eq_ignore_ascii_case("localhost") {
+        next.run(request).await
+    } else {
+        (StatusCode::FORBIDDEN, "The mailbox answers to 127.0.0.1 and localhost only.\n").into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{app, get_as_host};
+
+    #[tokio::test]
+    async fn pages_and_json_answer_to_loopback_names_only() {
+        for host in ["127.0.0.1", "127.0.0.1:8025", "localhost", "LOCALHOST:1"] {
+            for path in ["/", "/messages", "/messages/counts", "/health"] {
+                assert_eq!(get_as_host(&router(app()), host, path).await.0, StatusCode::OK, "{host} {path}");
+            }
+        }
+        for host in ["evil.example", "evil.example:8025", "127.0.0.1.evil.example", "localhost:evil", ""] {
+            for path in ["/", "/messages", "/messages/x", "/messages/x/html", "/messages/counts", "/health"] {
+                assert_eq!(get_as_host(&router(app()), host, path).await.0, StatusCode::FORBIDDEN, "{host} {path}");
+            }
+        }
+    }
+}

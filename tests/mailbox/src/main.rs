@@ -1,0 +1,102 @@
+//! `millrace-mailbox`: reads its options, opens the store, starts the feedback task and serves.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use millrace_mailbox::{App, Feedback, Store, router};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+use tracing_subscriber::EnvFilter;
+
+/// How long open connections and unsent events may take once it is told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A development mailbox: an SES v2 endpoint on 127.0.0.1 that keeps every mail and shows it in the browser.
+///
+/// Prints one line of JSON on standard output once it listens: {"url":"http://127.0.0.1:<port>"}. Point an SES v2 client
+/// there (AWS_ENDPOINT_URL_SESV2), and a browser. Stop it with SIGTERM or Ctrl-C.
+#[derive(Parser)]
+#[command(version)]
+struct Options {
+    /// Port on 127.0.0.1 to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+
+    /// Endpoint of the local AWS engine, where the feedback queue is.
+    #[arg(long, value_name = "URL", requires = "feedback_queue_url")]
+    engine_url: Option<String>,
+
+    /// SQS queue that gets SES's Send event of every accepted mail. It may be created later.
+    #[arg(long, value_name = "URL", requires = "engine_url")]
+    feedback_queue_url: Option<String>,
+
+    /// File of JSON lines in which mails outlive a restart.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+
+    /// How many mails are kept, in memory (about the size of each mail); beyond it the oldest are dropped.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max: u32,
+
+    /// Least level that is logged, on standard error: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: tracing::Level,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let filter = EnvFilter::new(format!("millrace_mailbox={}", options.log_level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+
+    let max = usize::try_from(options.max)?;
+    let store = match &options.state {
+        Some(path) => Store::open(max, path)?,
+        None => Store::in_memory(max),
+    };
+    let (feedback, reporting) = match (&options.engine_url, &options.feedback_queue_url) {
+        (Some(engine), Some(queue)) => {
+            Feedback::start(engine, queue).map(|(feedback, task)| (Some(feedback), Some(task)))?
+        }
+        _ => (None, None),
+    };
+
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopped = async move {
+        tokio::select! { _ = stop.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    let (told, mut tell) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        stopped.await;
+        told.send_replace(true);
+    });
+    let mut also = tell.clone();
+    let served = axum::serve(listener, router(App::new(store, feedback))).with_graceful_shutdown(async move {
+        // An error means the sender is gone, which it is only after it told us.
+        let _ = also.wait_for(|told| *told).await;
+    });
+
+    let mut out = std::io::stdout();
+    writeln!(out, "{}", serde_json::json!({ "url": url }))?;
+    out.flush()?;
+
+    tokio::select! {
+        ended = served => ended?,
+        () = async { let _ = tell.wait_for(|told| *told).await; sleep(GRACE).await } => {}
+    }
+    if let Some(reporting) = reporting
+        && timeout(GRACE, reporting).await.is_err()
+    {
+        tracing::warn!("stopped with Send events that the feedback queue had not taken");
+    }
+    Ok(())
+}
