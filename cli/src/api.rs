@@ -1,0 +1,221 @@
+//! A client of the HTTP API.
+
+use anyhow::{Context, bail};
+use clap::Args;
+use reqwest::{
+    Client, Method, StatusCode, Url,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{fmt, path::PathBuf, time::Duration};
+use tokio::time::sleep;
+
+use crate::{local::env_file, project::Project};
+
+/// How often a request is repeated that was throttled or came at a bad time.
+const REPEATS: u32 = 5;
+/// Longest wait that an answer's Retry-After is given.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Where the API is, and the key to it.
+#[derive(Args, Clone)]
+pub(crate) struct Connection {
+    /// Base of the HTTP API [default: the local system's].
+    #[arg(long, value_name = "URL", env = "MILLRACE_API_URL")]
+    api_url: Option<String>,
+    /// API key [default: the local system's].
+    #[arg(long, value_name = "KEY", env = "MILLRACE_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+    /// State folder of the local system that is asked when no URL or key is given [default: .millrace in the clone].
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+}
+
+impl Connection {
+    /// The client.
+    pub(crate) fn open(&self) -> anyhow::Result<Api> {
+        let (url, key) = match (&self.api_url, &self.api_key) {
+            (Some(url), Some(key)) => (url.clone(), key.clone()),
+            (url, key) => {
+                let mut local = self.local()?;
+                let mut take = |given: &Option<String>, name: &str| {
+                    given.clone().or_else(|| local.remove(name)).with_context(|| format!("{name} is not known"))
+                };
+                (take(url, "MILLRACE_API_URL")?, take(key, "MILLRACE_API_KEY")?)
+            }
+        };
+        Api::new(&url, key)
+    }
+
+    /// The local system's local.env.
+    pub(crate) fn env_file(&self) -> anyhow::Result<PathBuf> {
+        let folder = match &self.state_dir {
+            Some(folder) => folder.clone(),
+            None => Project::find().context("set MILLRACE_API_URL and MILLRACE_API_KEY")?.state(),
+        };
+        Ok(folder.join("local.env"))
+    }
+
+    /// What the local system's local.env holds.
+    pub(crate) fn local(&self) -> anyhow::Result<std::collections::BTreeMap<String, String>> {
+        let path = self.env_file()?;
+        env_file::read(&path).with_context(|| {
+            format!("{} cannot be read: `make up` starts the local system; for another one set MILLRACE_API_URL and MILLRACE_API_KEY", path.display())
+        })
+    }
+}
+
+/// The HTTP API, with one tenant's key.
+#[derive(Clone)]
+pub(crate) struct Api {
+    http: Client,
+    base: String,
+    key: String,
+}
+
+/// A good answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its status, 2xx.
+    pub(crate) status: StatusCode,
+    /// Its body; null when there is none.
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// A text of the body, by its JSON pointer.
+    pub(crate) fn text(&self, pointer: &str) -> anyhow::Result<&str> {
+        self.body
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .with_context(|| format!("the answer has no text at {pointer}"))
+    }
+}
+
+impl Api {
+    fn new(url: &str, key: String) -> anyhow::Result<Self> {
+        let parsed = Url::parse(url).with_context(|| format!("{url} is no URL"))?;
+        let mut http = Client::builder().timeout(Duration::from_secs(60));
+        if parsed.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.")) {
+            http = http.no_proxy();
+        }
+        Ok(Self { http: http.build()?, base: url.trim_end_matches('/').to_owned(), key })
+    }
+
+    /// The API's base address.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// `GET path`.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::GET, path, None, None).await
+    }
+
+    /// `POST path` with a JSON body.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, Some(body), None).await
+    }
+
+    /// `POST path` with a JSON body, of which a repetition does no more.
+    pub(crate) async fn post_once(&self, path: &str, body: &Value, key: &str) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, Some(body), Some(key)).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        idempotency: Option<&str>,
+    ) -> anyhow::Result<Answer> {
+        let mut repeats = 0;
+        loop {
+            let mut request = self.http.request(method.clone(), format!("{}{path}", self.base)).bearer_auth(&self.key);
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            if let Some(key) = idempotency {
+                request = request.header("Idempotency-Key", key);
+            }
+            let answer = request.send().await.map_err(|error| {
+                let hint = "is it up? `make up` starts the local system";
+                anyhow::Error::new(error.without_url()).context(format!("no answer from {}: {hint}", self.base))
+            })?;
+            let status = answer.status();
+            let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+            if busy && repeats < REPEATS {
+                repeats += 1;
+                sleep(wait(answer.headers(), repeats)).await;
+                continue;
+            }
+            let text = answer.text().await.context("the answer was cut off")?;
+            let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+            if status.is_success() {
+                return Ok(Answer { status, body });
+            }
+            let problem = serde_json::from_value::<Problem>(body).unwrap_or_default();
+            bail!("{method} {path} was answered {status}{problem}{}", hint(status));
+        }
+    }
+}
+
+fn wait(headers: &HeaderMap, repeats: u32) -> Duration {
+    let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
+    asked.unwrap_or(Duration::from_millis(250) * 2_u32.pow(repeats)).min(LONGEST_WAIT)
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => " (the API does not know the key: `millrace keys create` makes one)",
+        StatusCode::FORBIDDEN => " (the key lacks a scope: `millrace keys create --scope ...` makes another)",
+        _ => "",
+    }
+}
+
+/// An error answer, as far as a person wants to know.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    detail: Option<String>,
+    errors: Vec<Flaw>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Flaw {
+    #[serde(default)]
+    pointer: String,
+    #[serde(default)]
+    detail: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(detail) = &self.detail {
+            write!(f, ": {detail}")?;
+        }
+        self.errors.iter().try_for_each(|flaw| write!(f, "\n  {}: {}", flaw.pointer, flaw.detail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_problem_says_what_is_wrong_and_where() {
+        let body = json!({"title": "x", "detail": "no", "errors": [{"pointer": "/kind", "detail": "unknown"}]});
+        assert_eq!(serde_json::from_value::<Problem>(body).unwrap().to_string(), ": no\n  /kind: unknown");
+        assert_eq!(Problem::default().to_string(), "");
+    }
+
+    #[test]
+    fn waits_as_long_as_asked_within_reason() {
+        let headers = |value: &str| HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+        assert_eq!(wait(&headers("3"), 1), Duration::from_secs(3));
+        assert_eq!(wait(&headers("86400"), 1), LONGEST_WAIT);
+        assert_eq!(wait(&headers("soon"), 2), Duration::from_secs(1));
+    }
+}

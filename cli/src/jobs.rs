@@ -1,0 +1,182 @@
+//! `millrace jobs`: submit a job, look at one.
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use std::{fs, time::Duration};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    api::{Api, Connection},
+    print::{self, line},
+};
+
+/// What to do with jobs.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Submit a job.
+    Submit(Submit),
+    /// Show a job.
+    Show(Show),
+}
+
+/// A new job.
+#[derive(Args)]
+pub(crate) struct Submit {
+    /// What kind of job, for example echo.
+    kind: String,
+    /// What it works on: a JSON object, or @FILE to read it from a file.
+    #[arg(long, value_name = "JSON|@FILE", default_value = "{}", value_parser = object)]
+    payload: Map<String, Value>,
+    /// Submitting again with the same key gives the same job.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Seconds before it may start.
+    #[arg(long, value_name = "SECONDS")]
+    delay: Option<u32>,
+    /// Wait for its end. Exit code 1 unless it succeeds.
+    #[arg(long)]
+    wait: bool,
+    /// Longest wait.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "wait")]
+    timeout: u64,
+    /// Print the job as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A job to look at.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The job's id.
+    id: String,
+    /// Show this as well.
+    #[arg(long, value_enum)]
+    include: Option<Include>,
+    /// Print the job as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Include {
+    /// What it works on.
+    Payload,
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    let read = match text.strip_prefix('@') {
+        None => text.to_owned(),
+        Some(path) => fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?,
+    };
+    match serde_json::from_str(&read).map_err(|error| format!("not JSON: {error}"))? {
+        Value::Object(object) => Ok(object),
+        _ => Err("not a JSON object".to_owned()),
+    }
+}
+
+/// Carries the command out.
+pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Submit(options) => submit(&options).await,
+        Command::Show(options) => {
+            let query = match options.include {
+                Some(Include::Payload) => "?include=payload",
+                None => "",
+            };
+            let path = job_path(&options.id)?;
+            let job = options.connection.open()?.get(&format!("{path}{query}")).await?.body;
+            show(&job, options.json)
+        }
+    }
+}
+
+async fn submit(options: &Submit) -> anyhow::Result<()> {
+    let api = options.connection.open()?;
+    let mut body = json!({"kind": options.kind, "payload": options.payload});
+    if let Some(delay) = options.delay {
+        body["delay_seconds"] = delay.into();
+    }
+    let answer = match &options.idempotency_key {
+        Some(key) => api.post_once("/v1/jobs", &body, key).await?,
+        None => api.post("/v1/jobs", &body).await?,
+    };
+    if !options.wait {
+        return show(&answer.body, options.json);
+    }
+    let job = ended(&api, answer.text("/id")?, Duration::from_secs(options.timeout)).await?;
+    show(&job, options.json)?;
+    match state(&job) {
+        "succeeded" => Ok(()),
+        other => bail!("the job ended {other}"),
+    }
+}
+
+/// The job, once it is in a final state.
+pub(crate) async fn ended(api: &Api, id: &str, patience: Duration) -> anyhow::Result<Value> {
+    let (path, end) = (job_path(id)?, Instant::now() + patience);
+    loop {
+        let job = api.get(&path).await?.body;
+        match state(&job) {
+            "succeeded" | "dead" | "cancelled" => return Ok(job),
+            now if Instant::now() >= end => bail!("job {id} is still {now}: `millrace jobs show {id}` shows it later"),
+            _ => sleep(Duration::from_millis(300)).await,
+        }
+    }
+}
+
+fn job_path(id: &str) -> anyhow::Result<String> {
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+        bail!("{id:?} is no job id");
+    }
+    Ok(format!("/v1/jobs/{id}"))
+}
+
+fn state(job: &Value) -> &str {
+    job["state"].as_str().unwrap_or("in no known state")
+}
+
+fn show(job: &Value, json: bool) -> anyhow::Result<()> {
+    if json {
+        return print::json(job).context("standard output");
+    }
+    let id = job["id"].as_str().context("the answer is no job")?;
+    line(format_args!("{id}  {}", state(job)))?;
+    for (name, value) in
+        job.as_object().into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "id" | "state"))
+    {
+        match value {
+            Value::String(text) => line(format_args!("  {name:<14} {text}"))?,
+            other => line(format_args!("  {name:<14} {other}"))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_an_object_given_or_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("payload.json");
+        fs::write(&path, r#"{"message": 1}"#).unwrap();
+        assert_eq!(object(&format!("@{}", path.display())).unwrap(), object(r#"{"message":1}"#).unwrap());
+        for wrong in ["", "[]", "1", "{", "@/nowhere"] {
+            assert!(object(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_id_cannot_lead_elsewhere() {
+        assert_eq!(job_path("job_1a-b").unwrap(), "/v1/jobs/job_1a-b");
+        for wrong in ["", "../users", "a?b", "a/b"] {
+            assert!(job_path(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Where the parts of a local system are, and the environment that leads a program to them.
+
+use std::{collections::BTreeMap, net::TcpListener};
+
+use super::state::{Memory, fingerprint};
+
+/// Region of everything local.
+pub(crate) const REGION: &str = "us-east-1";
+/// The engine's account, which this key id and secret open. They are no secrets: the engine listens on 127.0.0.1 only.
+pub(crate) const ACCOUNT: &str = "000000000000";
+const ACCESS_KEY: &str = "test";
+
+/// The addresses of a local system.
+#[derive(Clone, Debug)]
+pub(crate) struct Addresses {
+    /// The engine: all AWS services.
+    pub(crate) engine: String,
+    /// The mailbox: SES v2, and the inbox in the browser.
+    pub(crate) mailbox: String,
+    /// The HTTP API.
+    pub(crate) api: String,
+    /// Id of the HTTP API.
+    pub(crate) api_id: String,
+    /// The queue that takes in what happened to mails.
+    pub(crate) feedback_queue: String,
+}
+
+impl Addresses {
+    /// Those of the system that is remembered.
+    pub(crate) fn of(memory: &Memory) -> Self {
+        let engine = format!("http://127.0.0.1:{}", memory.engine_port);
+        // Fixed by the name, so that the links in mails hold when the API is deployed anew.
+        let api_id = fingerprint([memory.name.as_bytes()])[..8].to_owned();
+        Self {
+            mailbox: format!("http://127.0.0.1:{}", memory.mailbox_port),
+            api: format!("{engine}/_aws/execute-api/{api_id}/$default"),
+            feedback_queue: format!("{engine}/{ACCOUNT}/{}-feedback", memory.name),
+            api_id,
+            engine,
+        }
+    }
+
+    /// What AWS clients need to talk to the engine.
+    pub(crate) fn aws(&self) -> BTreeMap<String, String> {
+        let variables = [
+            ("AWS_ENDPOINT_URL", self.engine.as_str()),
+            ("AWS_ENDPOINT_URL_SESV2", &self.mailbox),
+            ("AWS_REGION", REGION),
+            ("AWS_DEFAULT_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
+    }
+}
+
+/// Whether nobody listens on this port of 127.0.0.1.
+pub(crate) fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// A port of 127.0.0.1 that nobody listens on now.
+pub(crate) fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_id_is_eight_hex_digits_and_follows_from_the_name() {
+        let of = |name: &str| Addresses::of(&Memory { name: name.to_owned(), engine_port: 4566, ..Memory::default() });
+        let addresses = of("millrace");
+        assert!(addresses.api_id.len() == 8 && addresses.api_id.bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(addresses.api_id, of("millrace").api_id);
+        assert_ne!(addresses.api_id, of("other").api_id);
+        assert!(addresses.api.starts_with("http://127.0.0.1:4566/_aws/execute-api/"));
+    }
+
+    #[test]
+    fn a_free_port_is_free_until_taken() {
+        let port = free_port().unwrap();
+        assert!(is_free(port));
+        let _taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        assert!(!is_free(port));
+    }
+}

@@ -1,0 +1,145 @@
+//! `millrace local`: the whole system on this machine, from the template that is deployed to AWS.
+
+mod addresses;
+mod build;
+mod command;
+mod deploy;
+mod engine;
+pub(crate) mod env_file;
+mod exec;
+mod logs;
+mod process;
+mod state;
+mod status;
+mod tools;
+mod up;
+
+pub(crate) use deploy::{KEYS_TABLE, outputs};
+
+use anyhow::bail;
+use clap::{Args, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+use crate::{
+    print::{self, line},
+    project::Project,
+};
+use state::StateDir;
+use tools::Tools;
+
+/// What to do with the local system.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Install tools, build, start the engine and the mailbox, deploy, make an API key. Again: bring it up to date.
+    Up {
+        #[command(flatten)]
+        options: UpOptions,
+        /// Print what local.env holds as JSON, the API key included.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop the engine and the mailbox. Tables, queues, files and mails stay for the next `up`.
+    Down(Place),
+    /// Show what runs. Exit code 1 unless everything does.
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the functions logged in the last ten minutes, or the log of a process.
+    Logs(logs::Options),
+    /// Install the tools alone: cargo-lambda, the SAM CLI, cfn-lint and the engine. `up` does it too.
+    Tools,
+    /// Run a command against a new, empty system of its own, then take it down. Exit code: the command's.
+    Exec(exec::Options),
+}
+
+/// Which local system.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// Folder of the system's state [default: .millrace in the clone].
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
+}
+
+/// How to bring a local system up.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpOptions {
+    #[command(flatten)]
+    place: Place,
+    /// Name of the stack.
+    #[arg(long, default_value = "millrace", value_parser = stack_name)]
+    name: String,
+    /// Port of the engine on 127.0.0.1; 0 is the one it had before, at first 4566.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    engine_port: u16,
+    /// Port of the mailbox on 127.0.0.1; 0 is the one it had before, at first 4567.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    mailbox_port: u16,
+    /// Take free ports where none are asked for.
+    #[arg(long)]
+    free_ports: bool,
+    /// A parameter of infra/template.yaml, instead of its local value. May be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = deploy::parse_parameter)]
+    param: Vec<(String, String)>,
+}
+
+/// Short enough for the names of queues and functions that begin with it.
+fn stack_name(text: &str) -> Result<String, String> {
+    let fits = text.len() <= 40
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("a name has 1 to 40 lower-case letters, digits and hyphens and begins with a letter".to_owned())
+    }
+}
+
+impl Place {
+    fn folder(&self, project: &Project) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(|| project.state())
+    }
+
+    fn existing(&self, project: &Project) -> anyhow::Result<StateDir> {
+        let folder = self.folder(project);
+        match StateDir::open(&folder) {
+            Some(state) => Ok(state),
+            None => bail!("no local system in {}: start one with `millrace local up`", folder.display()),
+        }
+    }
+}
+
+/// Carries the command out.
+pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let project = Project::find()?;
+    match command {
+        Command::Up { options, json } => {
+            let state = StateDir::create(&options.place.folder(&project))?;
+            let _lock = state.lock()?;
+            let variables = up::up(&project, &state, &options).await?;
+            if json {
+                print::json(&variables)?;
+            } else {
+                line(format_args!("API:     {}", variables["MILLRACE_API_URL"]))?;
+                line(format_args!("Mailbox: {}", variables["MILLRACE_MAILBOX_URL"]))?;
+                line(format_args!("API key and addresses, to be sourced: {}", state.env_file().display()))?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Down(place) => {
+            // Nothing was ever started: there is nothing to stop.
+            if let Some(state) = StateDir::open(&place.folder(&project)) {
+                let _lock = state.lock()?;
+                up::down(&state).await?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Status { place, json } => status::status(&place.existing(&project)?, json).await,
+        Command::Logs(options) => logs::logs(&project, &options).await,
+        Command::Tools => Tools::ensure(&project).await.map(|_| ExitCode::SUCCESS),
+        Command::Exec(options) => exec::exec(&project, &options).await,
+    }
+}

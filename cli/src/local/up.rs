@@ -1,0 +1,168 @@
+//! Bringing a local system up, and taking it down.
+
+use anyhow::{Context, bail};
+use std::{collections::BTreeMap, fs};
+
+use super::{
+    UpOptions,
+    addresses::{Addresses, free_port, is_free},
+    build::build,
+    deploy, engine, env_file,
+    process::{self, Found},
+    state::{Memory, StateDir},
+    tools::Tools,
+};
+use crate::{print::step, project::Project};
+
+/// Ports that are taken when none are asked for.
+const ENGINE_PORT: u16 = 4566;
+const MAILBOX_PORT: u16 = 4567;
+
+/// Brings the system up, or up to date. What `local.env` holds.
+pub(crate) async fn up(
+    project: &Project,
+    state: &StateDir,
+    options: &UpOptions,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let http = reqwest::Client::builder().no_proxy().build()?;
+    let mut memory = plan(state, options)?;
+    engine::check_ports(state, &memory)?;
+    state.remember(&memory)?;
+    let tools = Tools::ensure(project).await?;
+    let build = build(project, &tools).await?;
+
+    if engine::start_engine(state, &tools, &memory, &http).await? && memory.deployed.take().is_some() {
+        step(engine::ENGINE, "has lost what it had: the stack is deployed anew");
+    }
+    if memory.mailbox.as_ref() != Some(&build.mailbox_fingerprint) {
+        engine::stop_mailbox(state).await?;
+    }
+    engine::start_mailbox(state, &build.mailbox, &memory, &http).await?;
+    memory.mailbox = Some(build.mailbox_fingerprint);
+
+    let addresses = Addresses::of(&memory);
+    let parameters = deploy::parameters(&addresses, &options.param);
+    let deployment = deploy::deployment(project, &build.functions, &parameters)?;
+    let dynamodb = deploy::dynamodb(&addresses);
+    if memory.deployed.as_ref() == Some(&deployment) {
+        step("deploy", format_args!("stack {} is up to date", memory.name));
+    } else {
+        memory.deployed = None;
+        state.remember(&memory)?;
+        memory.outputs = deploy::deploy(project, state, &tools, &memory, &parameters).await?;
+        deploy::complete(&dynamodb, &memory.outputs).await?;
+        memory.deployed = Some(deployment);
+    }
+    state.remember(&memory)?;
+    deploy::api_answers(&http, &addresses, state).await?;
+    engine::check_log(state)?;
+
+    let known = env_file::read(&state.env_file()).unwrap_or_default().remove("MILLRACE_API_KEY");
+    let key = match known {
+        Some(key) if deploy::key_opens(&http, &addresses, &key).await? => key,
+        _ => {
+            step("key", "making an API key");
+            deploy::make_key(dynamodb, &memory.outputs).await?
+        }
+    };
+    let mut variables = variables(state, &memory, &addresses, key);
+    variables.extend(deploy::function_variables(&memory.outputs, &parameters));
+    env_file::write(&state.env_file(), &variables).context("local.env cannot be written")?;
+    Ok(variables)
+}
+
+/// Name and ports: what runs, else what was asked for, else what it had before, else the defaults.
+fn plan(state: &StateDir, options: &UpOptions) -> anyhow::Result<Memory> {
+    let mut memory = state.memory();
+    let runs = |name| matches!(process::find(state, name), Found::Running(_));
+    let running = runs(engine::ENGINE) || runs(engine::MAILBOX);
+    let mut differs = running && memory.name != options.name;
+    let ports = [
+        (&mut memory.engine_port, options.engine_port, ENGINE_PORT),
+        (&mut memory.mailbox_port, options.mailbox_port, MAILBOX_PORT),
+    ];
+    for (port, asked, default) in ports {
+        match asked {
+            _ if running && (asked == 0 || asked == *port) => {}
+            _ if running => differs = true,
+            0 if options.free_ports => {
+                if *port == 0 || !is_free(*port) {
+                    *port = free_port().context("no port of 127.0.0.1 is free")?;
+                }
+            }
+            0 if *port != 0 => {}
+            0 => *port = default,
+            asked => *port = asked,
+        }
+    }
+    if differs {
+        bail!("the system that runs has another name or other ports: `millrace local down` first");
+    }
+    if memory.name != options.name {
+        memory.name.clone_from(&options.name);
+        memory.deployed = None;
+    }
+    Ok(memory)
+}
+
+fn variables(state: &StateDir, memory: &Memory, addresses: &Addresses, key: String) -> BTreeMap<String, String> {
+    let mut variables = addresses.aws();
+    let own = [
+        ("MILLRACE_API_URL", addresses.api.clone()),
+        ("MILLRACE_API_KEY", key),
+        ("MILLRACE_MAILBOX_URL", addresses.mailbox.clone()),
+        ("MILLRACE_STACK", memory.name.clone()),
+        ("MILLRACE_STATE_DIR", state.root().to_string_lossy().into_owned()),
+    ];
+    variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    variables
+}
+
+/// Stops what runs; what it had stays.
+pub(crate) async fn down(state: &StateDir) -> anyhow::Result<()> {
+    engine::stop(state).await?;
+    // What tools and functions left in their temporary folder.
+    let tmp = state.path("tmp");
+    fs::remove_dir_all(&tmp).and_then(|()| fs::create_dir_all(&tmp)).context("the temporary folder")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: UpOptions,
+    }
+
+    fn planned(state: &StateDir, line: &[&str]) -> anyhow::Result<Memory> {
+        plan(state, &Line::try_parse_from([&["up"], line].concat())?.options)
+    }
+
+    #[test]
+    fn ports_are_asked_for_kept_or_default() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::create(folder.path()).unwrap();
+        let first = planned(&state, &[]).unwrap();
+        assert_eq!((first.engine_port, first.mailbox_port), (ENGINE_PORT, MAILBOX_PORT));
+        assert_eq!(planned(&state, &["--engine-port", "5000"]).unwrap().engine_port, 5000);
+
+        let free = planned(&state, &["--free-ports"]).unwrap();
+        assert!(free.engine_port != 0 && free.engine_port != free.mailbox_port);
+        state.remember(&free).unwrap();
+        assert_eq!(planned(&state, &["--free-ports"]).unwrap(), free);
+        assert_eq!(planned(&state, &[]).unwrap(), free);
+    }
+
+    #[test]
+    fn another_name_is_another_deployment() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::create(folder.path()).unwrap();
+        let deployed = Some("x".to_owned());
+        state.remember(&Memory { deployed, ..planned(&state, &["--name", "one"]).unwrap() }).unwrap();
+        assert!(planned(&state, &["--name", "one"]).unwrap().deployed.is_some());
+        assert!(planned(&state, &["--name", "two"]).unwrap().deployed.is_none());
+    }
+}

@@ -1,0 +1,57 @@
+//! The command line of Millrace: the local system, API keys, jobs and the demonstration.
+
+mod api;
+mod demo;
+mod jobs;
+mod keys;
+mod local;
+mod print;
+mod project;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Background work on AWS: the local system, API keys, jobs and a demonstration.
+///
+/// Exit codes: 0 done, 1 failed (the reason is on standard error), 2 wrong usage.
+#[derive(Parser)]
+#[command(name = "millrace", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole system on this machine: engine, mailbox and the deployed template.
+    #[command(subcommand)]
+    Local(local::Command),
+    /// API keys.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Jobs: submit one, look at one.
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// A registration becomes a welcome mail, and a newsletter reaches its readers, on the running local system.
+    Demo(demo::Options),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The HTTP clients are built without a default: one TLS implementation, chosen here.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        eprintln!("millrace: the TLS implementation was already chosen");
+        return ExitCode::FAILURE;
+    }
+    let done = match cli.command {
+        Command::Local(command) => local::run(command).await,
+        Command::Keys(command) => keys::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Jobs(command) => jobs::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("millrace: {error:#}");
+        ExitCode::FAILURE
+    })
+}
