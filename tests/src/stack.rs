@@ -1,0 +1,300 @@
+//! A stack that is up.
+
+use anyhow::{Context as _, bail};
+use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
+use millrace::aws::{Aws, SqsQueue};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use std::env;
+use std::sync::Once;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long anything may take to happen before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body as JSON; `Null` when it is none.
+    pub body: Value,
+    /// Its body as text.
+    pub text: String,
+}
+
+impl Answer {
+    /// The text at a JSON pointer.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn str(&self, pointer: &str) -> &str {
+        let found = self.body.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_else(|| panic!("no text at {pointer} in {}", self.text))
+    }
+
+    /// The number at a JSON pointer.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn number(&self, pointer: &str) -> u64 {
+        let found = self.body.pointer(pointer).and_then(Value::as_u64);
+        found.unwrap_or_else(|| panic!("no number at {pointer} in {}", self.text))
+    }
+}
+
+/// A stack that is up.
+pub struct Stack {
+    http: reqwest::Client,
+    api: String,
+    key: String,
+    mailbox: String,
+    /// The stack's name, with which its functions' names begin.
+    pub name: String,
+}
+
+fn variable(name: &str) -> anyhow::Result<String> {
+    env::var(name).with_context(|| format!("{name} is not set: run the tests with `make test-e2e`"))
+}
+
+impl Stack {
+    /// The stack of the environment.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::try_from_env().expect("a stack that is up")
+    }
+
+    fn try_from_env() -> anyhow::Result<Self> {
+        static TLS: Once = Once::new();
+        TLS.call_once(|| {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        Ok(Self {
+            http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build()?,
+            api: variable("MILLRACE_API_URL")?,
+            key: variable("MILLRACE_API_KEY")?,
+            mailbox: variable("MILLRACE_MAILBOX_URL")?,
+            name: variable("MILLRACE_STACK")?,
+        })
+    }
+
+    /// A request to the API with the key.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.open(method, path).bearer_auth(&self.key)
+    }
+
+    /// A request to the API without a key.
+    pub fn open(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.api))
+    }
+
+    /// A request to any address.
+    pub fn anywhere(&self, method: Method, url: &str) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends a request and reads its answer.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn ask(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, headers, body, text }
+    }
+
+    /// GET with the key.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(self.request(Method::GET, path)).await
+    }
+
+    /// POST with the key.
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.ask(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// POST that must be answered with `status`.
+    ///
+    /// # Panics
+    /// When it is answered with another.
+    pub async fn post_ok(&self, path: &str, body: &Value, status: u16) -> Answer {
+        let answer = self.post(path, body).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}: {}", answer.text);
+        answer
+    }
+
+    /// Submits an `echo` job with these further fields; gives its id.
+    pub async fn echo(&self, payload: Value, more: Value) -> String {
+        let mut body = json!({ "kind": "echo", "payload": payload });
+        for (name, value) in more.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        self.post_ok("/v1/jobs", &body, 202).await.str("/id").to_owned()
+    }
+
+    /// Reads a job.
+    pub async fn job(&self, id: &str) -> Answer {
+        let answer = self.get(&format!("/v1/jobs/{id}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        answer
+    }
+
+    /// Waits until the job is in one of these states; gives it.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    pub async fn job_in(&self, id: &str, states: &[&str]) -> Answer {
+        until(&format!("{id} in {states:?}"), async || {
+            let job = self.job(id).await;
+            states.contains(&job.str("/state")).then_some(job)
+        })
+        .await
+    }
+
+    /// Waits until the job is done, one way or the other.
+    pub async fn final_job(&self, id: &str) -> Answer {
+        self.job_in(id, &["succeeded", "dead"]).await
+    }
+
+    /// The mails to an address.
+    pub async fn mails_to(&self, address: &str) -> Vec<Value> {
+        let answer = self.ask(self.http.get(format!("{}/messages", self.mailbox)).query(&[("to", address)])).await;
+        answer.body["messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many mails of a campaign the mailbox has accepted for each address.
+    pub async fn mails_of(&self, campaign: &str) -> Vec<(String, u64)> {
+        let tag = format!("campaign:{campaign}");
+        let url = format!("{}/messages/counts", self.mailbox);
+        let answer = self.ask(self.http.get(url).query(&[("tag", tag)])).await;
+        let counts = answer.body["by_recipient"].as_object().cloned().unwrap_or_default();
+        counts.into_iter().map(|(address, count)| (address, count.as_u64().unwrap_or(0))).collect()
+    }
+
+    /// Calls a function as its schedule does, so that no test waits for the minute.
+    ///
+    /// # Errors
+    /// When the function fails.
+    pub async fn invoke(&self, function: &str) -> anyhow::Result<Value> {
+        let endpoint = variable("AWS_ENDPOINT_URL")?;
+        let name = format!("{}-{function}", self.name);
+        let url = format!("{endpoint}/2015-03-31/functions/{name}/invocations");
+        let answer = self.ask(self.http.post(url).header("authorization", CREDENTIAL).body("{}")).await;
+        if !answer.status.is_success() || answer.headers.contains_key("x-amz-function-error") {
+            bail!("{name}: {} {}", answer.status, answer.text);
+        }
+        Ok(answer.body)
+    }
+}
+
+/// The stack's tables and queues, beside its API.
+pub struct Inside {
+    /// Configuration and clients.
+    pub aws: Aws,
+    sqs: aws_sdk_sqs::Client,
+    stack: String,
+    endpoint: String,
+}
+
+impl Inside {
+    /// The inside of the stack of the environment.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn from_env() -> Self {
+        let aws = Aws::load().await;
+        Self {
+            sqs: aws_sdk_sqs::Client::new(aws.config()),
+            aws,
+            stack: variable("MILLRACE_STACK").expect("a stack that is up"),
+            endpoint: variable("AWS_ENDPOINT_URL").expect("a stack that is up"),
+        }
+    }
+
+    /// The name of the table that the template calls so. The engine of a test holds one stack.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn table(&self, logical: &str) -> String {
+        let tables = self.aws.dynamodb().list_tables().send().await.expect("the tables");
+        let mut names = tables.table_names().iter().filter(|name| !name.starts_with("copy-of-"));
+        let found = names.find(|name| name.contains(logical));
+        found.unwrap_or_else(|| panic!("no {logical} among {:?}", tables.table_names())).clone()
+    }
+
+    /// A new, empty table made as the one that the template calls so. No worker reads it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn copy_of(&self, logical: &str) -> String {
+        let dynamodb = self.aws.dynamodb();
+        let original = self.table(logical).await;
+        let description = dynamodb.describe_table().table_name(&original).send().await.expect("the table");
+        let description = description.table.expect("the table");
+        let name = format!("copy-of-{logical}-{}", jiff::Timestamp::now().as_nanosecond());
+        let mut create = dynamodb
+            .create_table()
+            .table_name(&name)
+            .billing_mode(BillingMode::PayPerRequest)
+            .set_key_schema(description.key_schema)
+            .set_attribute_definitions(description.attribute_definitions);
+        for index in description.global_secondary_indexes.unwrap_or_default() {
+            let index = GlobalSecondaryIndex::builder()
+                .set_index_name(index.index_name)
+                .set_key_schema(index.key_schema)
+                .set_projection(index.projection)
+                .build();
+            create = create.global_secondary_indexes(index.expect("an index"));
+        }
+        create.send().await.expect("a table");
+        name
+    }
+
+    fn queue_url(&self, name: &str) -> String {
+        format!("{}/000000000000/{}-{name}", self.endpoint, self.stack)
+    }
+
+    /// The queue of this name.
+    #[must_use]
+    pub fn queue(&self, name: &str) -> SqsQueue {
+        SqsQueue::new(self.sqs.clone(), self.queue_url(name))
+    }
+
+    /// The bodies of at most ten messages that are visible on the queue of this name.
+    ///
+    /// # Panics
+    /// When the queue cannot be read.
+    pub async fn messages(&self, name: &str) -> Vec<String> {
+        let received = self.sqs.receive_message().queue_url(self.queue_url(name)).max_number_of_messages(10);
+        let received = received.visibility_timeout(0).send().await.expect("the queue's messages");
+        received.messages().iter().filter_map(|message| message.body.clone()).collect()
+    }
+}
+
+/// The engine asks for a credential and takes any.
+const CREDENTIAL: &str = "AWS4-HMAC-SHA256 Credential=test/20270101/us-east-1/lambda/aws4_request";
+
+/// Tries until it gives something.
+///
+/// # Panics
+/// When that takes longer than [`PATIENCE`].
+pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {PATIENCE:?} in vain for: {what}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,49 @@
+//! The adapters on the engine's DynamoDB, in tables made as the template's, which no worker reads.
+
+use jiff::Timestamp;
+use millrace::aws::{DynamoJobs, DynamoMail, DynamoMailLedger, Keys};
+use millrace::testing::conformance;
+use millrace_tests::Inside;
+
+/// A salt of this run's own, and a time in whole milliseconds, which is what the tables keep.
+fn salt() -> (String, Timestamp) {
+    let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).expect("a time");
+    (now.as_millisecond().to_string(), now)
+}
+
+#[tokio::test]
+async fn the_jobs_table_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    conformance::jobs(&DynamoJobs::new(inside.aws.dynamodb(), inside.copy_of("JobsTable").await), &salt, now).await;
+}
+
+#[tokio::test]
+async fn the_keys_table_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let keys = Keys::new(inside.aws.dynamodb(), inside.copy_of("KeysTable").await);
+    conformance::keys(&keys, &salt, now).await;
+    conformance::token_keys(&keys).await;
+}
+
+#[tokio::test]
+async fn the_mail_ledger_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let table = inside.copy_of("MailTable").await;
+    conformance::mail_ledger(&DynamoMailLedger::new(inside.aws.dynamodb(), table), &salt, now).await;
+}
+
+#[tokio::test]
+async fn the_mail_table_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let mail = DynamoMail::new(inside.aws.dynamodb(), inside.copy_of("MailTable").await);
+    conformance::users(&mail, &salt, now).await;
+    conformance::newsletters(&mail, &salt, now).await;
+    conformance::subscribers(&mail, &salt, now).await;
+    conformance::campaigns(&mail, &mail, &salt, now).await;
+    conformance::chunks(&mail, &mail, &salt, now).await;
+    conformance::pace(&mail, &salt, now).await;
+}

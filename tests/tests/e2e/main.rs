@@ -1,0 +1,26 @@
+//! End to end: real HTTP calls to the deployed template, real queues and workers, real mail in the mailbox.
+//!
+//! `make test-e2e` brings a stack of its own up for it, with free ports and a state folder of its own.
+
+mod api;
+mod campaigns;
+mod conformance;
+mod crashes;
+mod jobs;
+mod registration;
+mod schedule;
+
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Tests that end workers run alone: a killed process takes its neighbours' attempts with it.
+static GATE: RwLock<()> = RwLock::const_new(());
+
+/// Beside others.
+async fn shared() -> RwLockReadGuard<'static, ()> {
+    GATE.read().await
+}
+
+/// Alone.
+async fn alone() -> RwLockWriteGuard<'static, ()> {
+    GATE.write().await
+}
