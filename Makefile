@@ -1,0 +1,47 @@
+# Everything this project can be asked to do. `make` alone lists it.
+
+MILLRACE := cargo run --bin millrace --
+SAM_HOME := $(CURDIR)/.millrace/home
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status demo logs check test test-unit test-e2e lint-infra
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Install tools, build, start engine and mailbox, deploy, make an API key
+	@$(MILLRACE) local up
+
+down: ## Stop what `make up` started; its data stays in .millrace/
+	@$(MILLRACE) local down
+
+status: ## Show what runs
+	@$(MILLRACE) local status
+
+demo: up ## Show it all: a welcome mail, and a newsletter to 1,200 readers
+	@$(MILLRACE) demo
+
+logs: ## Show what the functions logged; FN=api for one of them, FN=engine, FN=mailbox
+	@$(MILLRACE) local logs $(FN)
+
+check: ## Format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --test e2e -- -D warnings
+
+test: test-unit lint-infra test-e2e ## All tests; installs what they need
+
+test-unit: ## Unit, property and in-memory tests
+	cargo test --workspace
+
+test-e2e: ## Tests on a stack of their own, beside a running `make up`
+	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports \
+		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=5 \
+		-- cargo test --workspace --test e2e
+
+lint-infra: ## cfn-lint and sam validate
+	@$(MILLRACE) local tools
+	.millrace/tools/bin/cfn-lint infra/template.yaml
+	@mkdir -p $(SAM_HOME)
+	HOME=$(SAM_HOME) SAM_CLI_TELEMETRY=0 .millrace/tools/bin/sam validate --lint --region us-east-1 \
+		--template infra/template.yaml
