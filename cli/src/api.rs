@@ -49,7 +49,7 @@ impl Connection {
     }
 
     /// The local system's local.env.
-    pub(crate) fn env_file(&self) -> anyhow::Result<PathBuf> {
+    fn env_file(&self) -> anyhow::Result<PathBuf> {
         let folder = match &self.state_dir {
             Some(folder) => folder.clone(),
             None => Project::find().context("set MILLRACE_API_URL and MILLRACE_API_KEY")?.state(),
@@ -106,6 +106,11 @@ impl Api {
     /// The API's base address.
     pub(crate) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// Whether this is the key it asks with.
+    pub(crate) fn uses(&self, key: &str) -> bool {
+        self.key == key
     }
 
     /// `GET path`.

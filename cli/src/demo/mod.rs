@@ -88,8 +88,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     show(&account, options.json)?;
     step("API", api.base());
     step("mailbox", format_args!("{} shows every mail in the browser", mailbox.url()));
-    if let Ok(path) = options.connection.env_file() {
-        step("key", format_args!("MILLRACE_API_KEY in {}", path.display()));
+    // The local system's key opens nothing but the local system. Any other key stays where it is.
+    if let Ok(mut local) = options.connection.local()
+        && let Some(key) = local.remove("MILLRACE_API_KEY").filter(|key| api.uses(key))
+    {
+        step("key", key);
     }
     let counts = &account.counts;
     let right = account.exactly_one == account.subscribers

@@ -125,7 +125,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             } else {
                 line(format_args!("API:     {}", variables["MILLRACE_API_URL"]))?;
                 line(format_args!("Mailbox: {}", variables["MILLRACE_MAILBOX_URL"]))?;
-                line(format_args!("API key and addresses, to be sourced: {}", state.env_file().display()))?;
+                line(format_args!("API key: {}", variables["MILLRACE_API_KEY"]))?;
+                line(format_args!("All of it, to be sourced: {}", state.env_file().display()))?;
             }
             Ok(ExitCode::SUCCESS)
         }

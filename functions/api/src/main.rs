@@ -6,11 +6,9 @@ use api::gateway;
 use millrace::accept::Intake;
 use millrace::aws::{Aws, random_token_key};
 use millrace::env;
-use millrace::jobs::Worker;
-use millrace::ports::{Queue, SystemClock};
+use millrace::ports::SystemClock;
 use millrace::telemetry;
 use millrace::worker::batch::quiet_panics;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,10 +18,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let aws = Aws::load().await;
     let (jobs, mail, keys) = (Arc::new(aws.jobs()?), Arc::new(aws.mail()?), Arc::new(aws.keys()?));
     let (blobs, run) = (Arc::new(aws.blobs()?), Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?));
-    let mut queues: HashMap<Worker, Arc<dyn Queue>> = HashMap::new();
-    for worker in Worker::ALL {
-        queues.insert(worker, Arc::new(aws.queue(worker.queue_env())?));
-    }
+    let queues = aws.job_queues()?;
     let tokens = TokenBox::new(keys.clone(), random_token_key()?);
     // Lambda gives a starting function its full share of CPU, and the first TLS handshakes cost more than a request.
     let _ = tokio::join!(tokens.get(), jobs.warm(), run.warm());

@@ -87,7 +87,7 @@ impl Chunks for DynamoMail {
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", s(events_pk(campaign, number)));
-        // At most fifty recipients and two attempts: far below the megabyte of one page.
+        // Fifty recipients and five attempts at the most: far below the megabyte of one page.
         query.send().await.map_err(port_error)?.items().iter().map(read_event).collect()
     }
 }

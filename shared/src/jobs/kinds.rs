@@ -38,25 +38,22 @@ pub struct Kind {
     pub max_attempts: u32,
     /// Waits between attempts.
     pub backoff: Backoff,
-    /// Whether a caller may submit it. The others are submitted by the system, when something else was asked for.
-    pub public: bool,
-    /// Tells what is wrong with a payload: a JSON pointer into it, and what would be right.
+    /// Tells what is wrong with a payload, for its submitter to read.
     pub check: fn(&Value) -> Result<(), String>,
 }
 
-const fn of<J: Job>(worker: Worker, public: bool) -> Kind {
+const fn of<J: Job>(worker: Worker) -> Kind {
     Kind {
         name: J::KIND,
         worker,
         max_attempts: J::MAX_ATTEMPTS,
         backoff: J::BACKOFF,
-        public,
         check: |payload| J::deserialize(payload).map_err(|error| error.to_string())?.check(),
     }
 }
 
 /// Every kind there is.
-pub const KINDS: &[Kind] = &[of::<Echo>(Worker::Echo, true), of::<Welcome>(Worker::Email, true)];
+pub const KINDS: &[Kind] = &[of::<Echo>(Worker::Echo), of::<Welcome>(Worker::Email)];
 
 /// The kind of this name.
 #[must_use]
@@ -84,6 +81,6 @@ mod tests {
         assert_eq!(check(&json!({"message": [1, 2]})), Ok(()));
         assert!(check(&json!({"mesage": 1})).unwrap_err().contains("mesage"));
         assert!(check(&json!({"sleep_ms": 600_001})).unwrap_err().contains("sleep_ms"));
-        assert!(kind("welcome").unwrap().check as usize != 0);
+        assert!((kind("welcome").unwrap().check)(&json!({"user": "job_1"})).is_err());
     }
 }

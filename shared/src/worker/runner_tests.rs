@@ -247,6 +247,23 @@ async fn a_lost_answer_to_the_finish_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_happy_path_costs_three_table_writes_and_one_message() {
+    let world = World::new();
+    let calls: Arc<std::sync::Mutex<Vec<&str>>> = Arc::default();
+    for faults in [&world.jobs.faults, &world.queue.faults, &world.dead_letters.faults] {
+        let calls = calls.clone();
+        // Refuses nothing: 1 is never below the part to be refused.
+        faults.at_random(f64::MIN_POSITIVE, 0.0, move |call| {
+            calls.lock().unwrap().push(call);
+            1.0
+        });
+    }
+    world.submit("a", json!({"message": "hi"})).await;
+    world.deliver(&handlers()).await;
+    assert_eq!(*calls.lock().unwrap(), ["create", "send", "apply", "apply"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_large_result_is_kept_beside_the_table() {
     let world = World::new();
     let id = world.submit("a", json!({"message": "x".repeat(Stored::INLINE_MAX)})).await;

@@ -182,9 +182,9 @@ fn idempotency_key(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Option<Strin
 }
 
 fn known_kind(name: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
-    let found = kind(name).filter(|kind| kind.public);
+    let found = kind(name);
     if found.is_none() {
-        let known: Vec<_> = KINDS.iter().filter(|kind| kind.public).map(|kind| kind.name).collect();
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         faults.push(Fault::at("/kind", format!("is not a kind; the kinds are {}", known.join(", "))));
     }
     found
