@@ -4,10 +4,10 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs check test test-unit test-e2e lint-infra
+.PHONY: help up down status demo logs build check test test-unit test-e2e lint-infra
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Install tools, build, start engine and mailbox, deploy, make an API key
 	@$(MILLRACE) local up
@@ -23,6 +23,13 @@ demo: up ## Show it all: a welcome mail, and a newsletter to 1,200 readers
 
 logs: ## Show what the functions logged; FN=api for one of them, FN=engine, FN=mailbox
 	@$(MILLRACE) local logs $(FN)
+
+# Named one by one: cargo-lambda would take the command line and the mailbox for functions too.
+ARCH ?= arm64
+build: ## Build the functions as they are deployed; ARCH=x86-64 for the other processor
+	@$(MILLRACE) local tools
+	PATH="$(CURDIR)/.millrace/tools/bin:$$PATH" cargo lambda build --release --$(ARCH) \
+		$(patsubst functions/%/Cargo.toml,--bin %,$(wildcard functions/*/Cargo.toml))
 
 check: ## Format and lints
 	cargo fmt --all --check

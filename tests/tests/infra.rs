@@ -240,3 +240,17 @@ fn tools_are_pinned() {
         }
     }
 }
+
+#[test]
+fn a_payload_outlives_the_job_that_needs_it() {
+    let template = template();
+    let rules = list(&template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]);
+    let days = |prefix: &str| {
+        let rule = rules.iter().find(|rule| rule["Prefix"] == prefix);
+        rule.and_then(|rule| rule["ExpirationInDays"].as_u64()).unwrap_or_else(|| panic!("no rule for {prefix}"))
+    };
+    // Scheduled up to 366 days ahead, then kept dead for 365.
+    assert!(days("payloads/") > 366 + 365);
+    assert!(days("results/") > 30);
+    assert!(!rules.iter().any(|rule| rule["Prefix"] == "letters/"), "a letter is needed as long as its campaign");
+}
