@@ -1,4 +1,5 @@
-use super::item::{self, DUE_SHARDS, Item, ms, n, s};
+use super::due::due_items;
+use super::item::{self, DUE_SHARDS, Item, n, s};
 use super::mail_items::{META, campaign_pk, count_sk, lane_shard, read_campaign, write_campaign, write_chunk};
 use super::mail_table::Transacted;
 use super::{DynamoMail, port_error};
@@ -12,33 +13,6 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use futures::future::try_join_all;
 use jiff::Timestamp;
-
-impl DynamoMail {
-    /// The name of the index of what is due.
-    pub const DUE_INDEX: &'static str = "due";
-
-    async fn due_in(&self, shard: String, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
-        let mut found = Vec::new();
-        let mut items = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(Self::DUE_INDEX)
-            .key_condition_expression("due_shard = :shard AND due_at <= :until")
-            .expression_attribute_values(":shard", s(shard))
-            .expression_attribute_values(":until", ms(until))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .into_paginator()
-            .items()
-            .send();
-        while found.len() < limit
-            && let Some(item) = items.next().await
-        {
-            found.push(due_item(&item.map_err(port_error)?)?);
-        }
-        Ok(found)
-    }
-}
 
 fn due_item(item: &Item) -> Result<DueItem, PortError> {
     let mut parts = item::text(item, "pk")?.split('#');
@@ -130,8 +104,9 @@ impl Campaigns for DynamoMail {
 
     async fn due(&self, lane: Lane, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
         let share = limit.div_ceil(usize::from(DUE_SHARDS)).max(1);
-        let shards = (0..DUE_SHARDS).map(|shard| self.due_in(lane_shard(lane, &shard.to_string()), until, share));
-        let mut found: Vec<DueItem> = try_join_all(shards).await?.into_iter().flatten().collect();
+        let names: Vec<String> = (0..DUE_SHARDS).map(|shard| lane_shard(lane, &shard.to_string())).collect();
+        let shards = names.iter().map(|shard| due_items(&self.client, &self.table, shard, until, share));
+        let mut found = try_join_all(shards).await?.iter().flatten().map(due_item).collect::<Result<Vec<_>, _>>()?;
         found.truncate(limit);
         Ok(found)
     }

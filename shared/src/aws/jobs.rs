@@ -1,3 +1,4 @@
+use super::due::due_items;
 use super::item::{self, DUE_SHARDS, Item, due_shard, json, ms, n, s};
 use super::jobs_update::{Update, update};
 use super::port_error;
@@ -24,9 +25,6 @@ fn pk(id: &JobId) -> String {
 }
 
 impl DynamoJobs {
-    /// The name of the index of jobs that wait for the clock.
-    pub const DUE_INDEX: &'static str = "due";
-
     /// Jobs in `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
@@ -37,35 +35,16 @@ impl DynamoJobs {
     pub async fn warm(&self) {
         let _ = self.client.get_item().table_name(&self.table).key("pk", s("WARM")).send().await;
     }
+}
 
-    async fn due_in(&self, shard: u8, until: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
-        let mut found = Vec::new();
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .index_name(Self::DUE_INDEX)
-            .key_condition_expression("due_shard = :shard AND due_at <= :until")
-            .expression_attribute_values(":shard", s(shard.to_string()))
-            .expression_attribute_values(":until", ms(until))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .into_paginator()
-            .items()
-            .send();
-        while found.len() < limit
-            && let Some(item) = pages.next().await
-        {
-            let item = item.map_err(port_error)?;
-            let id = item::text(&item, "pk")?.trim_start_matches("JOB#").to_owned();
-            found.push(DueJob {
-                id: JobId::parse(id).map_err(|_| item::corrupt("pk"))?,
-                kind: item::text(&item, "kind")?.to_owned(),
-                tenant: item::parsed(&item, "tenant")?,
-                run_at: item::time(&item, "due_at")?,
-            });
-        }
-        Ok(found)
-    }
+fn due_job(item: &Item) -> Result<DueJob, PortError> {
+    let id = item::text(item, "pk")?.trim_start_matches("JOB#").to_owned();
+    Ok(DueJob {
+        id: JobId::parse(id).map_err(|_| item::corrupt("pk"))?,
+        kind: item::text(item, "kind")?.to_owned(),
+        tenant: item::parsed(item, "tenant")?,
+        run_at: item::time(item, "due_at")?,
+    })
 }
 
 #[async_trait]
@@ -138,8 +117,9 @@ impl Jobs for DynamoJobs {
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
         let share = limit.div_ceil(usize::from(DUE_SHARDS)).max(1);
-        let shards = try_join_all((0..DUE_SHARDS).map(|shard| self.due_in(shard, until, share))).await?;
-        Ok(shards.into_iter().flatten().collect())
+        let names: Vec<String> = (0..DUE_SHARDS).map(|shard| shard.to_string()).collect();
+        let shards = names.iter().map(|shard| due_items(&self.client, &self.table, shard, until, share));
+        try_join_all(shards).await?.iter().flatten().map(due_job).collect()
     }
 }
 

@@ -3,6 +3,7 @@
 mod blobs;
 mod campaigns;
 mod chunks;
+mod due;
 mod item;
 mod jobs;
 mod jobs_update;
