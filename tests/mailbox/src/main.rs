@@ -11,7 +11,9 @@ use millrace_mailbox::{App, Feedback, Store, router};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How long open connections and unsent events may take once it is told to stop.
 const GRACE: Duration = Duration::from_secs(3);
@@ -51,8 +53,9 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
-    let filter = EnvFilter::new(format!("millrace_mailbox={}", options.log_level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter: Targets = format!("millrace_mailbox={}", options.log_level).parse().context("--log-level")?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(filter).with(lines).init();
 
     let max = usize::try_from(options.max)?;
     let store = match &options.state {
