@@ -1,4 +1,4 @@
-//! `millrace jobs`: submit a job, look at one.
+//! `millrace jobs`: submit a job, look at one, cancel or retry it.
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,6 +18,10 @@ pub(crate) enum Command {
     Submit(Submit),
     /// Show a job.
     Show(Show),
+    /// Cancel a job: one that waits at once, one that runs when it next tells its progress.
+    Cancel(Cancel),
+    /// Try a dead or cancelled job again, with all its attempts.
+    Retry(Retry),
 }
 
 /// A new job.
@@ -62,6 +66,33 @@ pub(crate) struct Show {
     connection: Connection,
 }
 
+/// A job that is not wanted any more.
+#[derive(Args)]
+pub(crate) struct Cancel {
+    /// The job's id.
+    id: String,
+    /// Print the job as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A job that is wanted after all.
+#[derive(Args)]
+pub(crate) struct Retry {
+    /// The job's id.
+    id: String,
+    /// What it works on from now: a JSON object, or @FILE to read it from a file [default: as before].
+    #[arg(long, value_name = "JSON|@FILE", value_parser = object)]
+    payload: Option<Map<String, Value>>,
+    /// Print the job as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Include {
     /// What it works on.
@@ -90,6 +121,17 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             };
             let path = job_path(&options.id)?;
             let job = options.connection.open()?.get(&format!("{path}{query}")).await?.body;
+            show(&job, options.json)
+        }
+        Command::Cancel(options) => {
+            let path = format!("{}/cancel", job_path(&options.id)?);
+            let job = options.connection.open()?.post(&path, &json!({})).await?.body;
+            show(&job, options.json)
+        }
+        Command::Retry(options) => {
+            let path = format!("{}/retry", job_path(&options.id)?);
+            let body = options.payload.as_ref().map_or(json!({}), |payload| json!({ "payload": payload }));
+            let job = options.connection.open()?.post(&path, &body).await?.body;
             show(&job, options.json)
         }
     }

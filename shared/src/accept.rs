@@ -84,14 +84,7 @@ pub fn fingerprint(request: &Value) -> String {
 /// not take it.
 pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Accepted, SubmitError> {
     let text = new.payload.to_string();
-    let payload = if text.len() <= Stored::INLINE_MAX {
-        Stored::Inline(new.payload.clone())
-    } else {
-        // The fingerprint in the key keeps a different request under one id from leaving its payload to this one.
-        let key = format!("payloads/{}-{}.json", new.id, new.fingerprint.get(..16).unwrap_or(&new.fingerprint));
-        intake.blobs.put_new(&key, text.clone().into_bytes(), "application/json").await?;
-        Stored::Blob(key)
-    };
+    let payload = stored_payload(intake, &new.id, new.payload.clone()).await?;
     let wait = wait_until(new.run_at, now);
     let by_clock = wait > Message::MAX_DELAY;
     let job = Job {
@@ -114,7 +107,9 @@ pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Acce
         expires_at: new.expires_at,
         timeout: new.timeout,
         progress: None,
+        cancel_requested: false,
         payload,
+        edited: false,
         result: None,
         error: None,
     };
@@ -143,6 +138,19 @@ pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Acce
         return Err(error.into());
     }
     Ok(Accepted { job, replayed })
+}
+
+/// Puts a payload where it belongs by its size.
+pub(crate) async fn stored_payload(intake: &Intake, id: &JobId, payload: Value) -> Result<Stored, PortError> {
+    let text = payload.to_string();
+    if text.len() <= Stored::INLINE_MAX {
+        return Ok(Stored::Inline(payload));
+    }
+    // The digest in the key keeps a different payload under one id from being left to this job.
+    let digest = fingerprint(&payload);
+    let key = format!("payloads/{id}-{}.json", digest.get(..16).unwrap_or(&digest));
+    intake.blobs.put_new(&key, text.into_bytes(), "application/json").await?;
+    Ok(Stored::Blob(key))
 }
 
 /// How long it is until `run_at`; zero when it is past.

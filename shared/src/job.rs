@@ -41,6 +41,8 @@ pub enum Failure {
     Snooze(Duration),
     /// No attempt can succeed. The job is dead at once.
     Dead(anyhow::Error),
+    /// Somebody wants the job cancelled, or it turned out not to be wanted. There is no other attempt.
+    Cancelled,
 }
 
 /// An error that nobody classified is tried again: attempts are bounded, lost work is not.

@@ -11,6 +11,7 @@ pub mod ports;
 
 pub mod accept;
 pub mod campaigns;
+pub mod operate;
 pub mod release;
 pub mod single_mail;
 

@@ -163,7 +163,7 @@ impl Stack {
 
     /// Waits until the job is done, one way or the other.
     pub async fn final_job(&self, id: &str) -> Answer {
-        self.job_in(id, &["succeeded", "dead"]).await
+        self.job_in(id, &["succeeded", "dead", "cancelled"]).await
     }
 
     /// The mails to an address.

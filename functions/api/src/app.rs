@@ -5,7 +5,7 @@ use crate::document;
 use crate::extract::MAX_BODY;
 use crate::middleware;
 use crate::problem::Problem;
-use crate::routes::{campaigns, jobs, meta, newsletters, subscribers, unsubscribe, users};
+use crate::routes::{campaigns, job_operations, jobs, meta, newsletters, subscribers, unsubscribe, users};
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
 use jiff::Timestamp;
@@ -98,6 +98,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(meta::openapi))
         .routes(routes!(jobs::submit))
         .routes(routes!(jobs::show))
+        .routes(routes!(job_operations::cancel))
+        .routes(routes!(job_operations::retry))
         .routes(routes!(users::register))
         .routes(routes!(users::show))
         .routes(routes!(newsletters::create))

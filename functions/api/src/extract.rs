@@ -3,7 +3,7 @@
 use crate::problem::{Fault, Problem};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -36,18 +36,41 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if !is_json(request.headers()) {
             return Err(Problem::unsupported_media_type());
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::too_large(format!("A body has at most {MAX_BODY} bytes."))
-            } else {
-                Problem::not_json("it could not be read")
-            }
-        })?;
+        Self::parse(&bytes(request, state).await?)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let said = is_json(request.headers());
+        let bytes = bytes(request, state).await?;
+        match (bytes.is_empty(), said) {
+            (true, _) => Ok(None),
+            (false, true) => Self::parse(&bytes).map(Some),
+            (false, false) => Err(Problem::unsupported_media_type()),
+        }
+    }
+}
+
+impl<T: DeserializeOwned> Body<T> {
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         // serde_json refuses what is nested deeper than 128.
-        let json: Value = serde_json::from_slice(&bytes).map_err(|error| Problem::not_json(error.to_string()))?;
+        let json: Value = serde_json::from_slice(bytes).map_err(|error| Problem::not_json(error.to_string()))?;
         let value = read(&json).map_err(Problem::invalid)?;
         Ok(Self { value, json })
     }
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::too_large(format!("A body has at most {MAX_BODY} bytes."))
+        } else {
+            Problem::not_json("it could not be read")
+        }
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

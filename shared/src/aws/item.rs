@@ -58,6 +58,11 @@ pub(crate) fn optional_time(item: &Item, name: &str) -> Option<Timestamp> {
     optional_number(item, name).and_then(|ms| Timestamp::from_millisecond(ms).ok())
 }
 
+/// Whether the attribute `name` is there and true.
+pub(crate) fn flag(item: &Item, name: &str) -> bool {
+    item.get(name).and_then(|value| value.as_bool().ok()).copied().unwrap_or(false)
+}
+
 /// The attribute `name` read as an identifier or another parsed text.
 pub(crate) fn parsed<T: TryFrom<String>>(item: &Item, name: &str) -> Result<T, PortError> {
     T::try_from(text(item, name)?.to_owned()).map_err(|_| corrupt(name))

@@ -142,7 +142,14 @@ fn explain(job: &Job, event: &Event, now: Timestamp) -> Option<Refused> {
             }
             Event::Condemn { error } => job.state == State::Dead && job.error.as_ref() == Some(error),
             Event::Release => job.state == State::Queued,
-            Event::Progress { .. } => false,
+            Event::Cancel => job.state == State::Cancelled,
+            Event::Stop { fence } => job.state == State::Cancelled && job.fence == *fence,
+            Event::Retry { payload } => {
+                job.state == State::Scheduled
+                    && job.run_at == Some(now)
+                    && payload.as_ref().is_none_or(|payload| job.payload == *payload)
+            }
+            Event::Progress { .. } | Event::AskCancel => false,
         };
     if ours {
         return None;
@@ -154,6 +161,8 @@ fn explain(job: &Job, event: &Event, now: Timestamp) -> Option<Refused> {
 pub(super) const KEEP_SUCCEEDED: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// How long a dead job is kept: long enough for a person to come back from anything.
 pub(super) const KEEP_DEAD: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// How long a cancelled job is kept.
+pub(super) const KEEP_CANCELLED: Duration = KEEP_SUCCEEDED;
 
 fn write(job: &Job) -> Result<Item, PortError> {
     let mut item = Item::from([
@@ -207,7 +216,9 @@ fn read(item: &Item) -> Result<Job, PortError> {
         expires_at: item::optional_time(item, "start_by"),
         timeout: item::optional_number(item, "timeout_ms").map(Duration::from_millis),
         progress: item::optional_json(item, "progress")?,
+        cancel_requested: item::flag(item, "cancel_requested"),
         payload: item::optional_json(item, "payload")?.ok_or_else(|| item::corrupt("payload"))?,
+        edited: item::flag(item, "edited"),
         result: item::optional_json(item, "result")?,
         error: item::optional_json(item, "error")?,
     })

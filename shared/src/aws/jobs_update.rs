@@ -2,7 +2,7 @@
 //! suite runs on both.
 
 use super::item::{due_shard, json, ms, n, s};
-use super::jobs::{KEEP_DEAD, KEEP_SUCCEEDED};
+use super::jobs::{KEEP_CANCELLED, KEEP_DEAD, KEEP_SUCCEEDED};
 use crate::domain::job::{Carrier, Event, JobError, State};
 use crate::ports::PortError;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -142,7 +142,8 @@ pub(super) fn update(pk: &str, event: &Event, now: Timestamp) -> Result<Update, 
             if let Some(error) = error {
                 draft.set("error", json(error)?);
             }
-            draft.owned(*fence)
+            let (owned, asked) = (draft.owned(*fence), draft.name("cancel_requested"));
+            format!("{owned} AND attribute_not_exists({asked})")
         }
         Event::Bury { fence, error } => {
             draft.die(error, now)?;
@@ -152,20 +153,53 @@ pub(super) fn update(pk: &str, event: &Event, now: Timestamp) -> Result<Update, 
             draft.die(error, now)?;
             unowned(&mut draft, now)
         }
+        Event::Cancel => {
+            draft.end(State::Cancelled, now, KEEP_CANCELLED);
+            unowned(&mut draft, now)
+        }
+        Event::AskCancel => {
+            draft.set("cancel_requested", AttributeValue::Bool(true));
+            let running = draft.value("running", s(State::Running.as_str()));
+            let state = draft.name("state");
+            format!("{state} = {running}")
+        }
+        Event::Stop { fence } => {
+            draft.end(State::Cancelled, now, KEEP_CANCELLED);
+            draft.owned(*fence)
+        }
+        Event::Retry { payload } => {
+            draft.state(State::Scheduled);
+            draft.set("attempt", n(0));
+            draft.set("run_at", ms(now));
+            draft.set("due_shard", s(due_shard(pk)));
+            draft.set("due_at", ms(now));
+            for name in ["finished_at", "expires_at", "start_by", "progress", "cancel_requested"] {
+                draft.remove(name);
+            }
+            if let Some(payload) = payload {
+                draft.set("payload", json(payload)?);
+                draft.set("edited", AttributeValue::Bool(true));
+            }
+            let [dead, cancelled] =
+                [State::Dead, State::Cancelled].map(|state| draft.value(state.as_str(), s(state.as_str())));
+            let state = draft.name("state");
+            format!("{state} IN ({dead}, {cancelled})")
+        }
     };
     Ok(draft.finish(condition))
 }
 
-/// Nobody owns it, its time has come and has not passed, and it has attempts left.
+/// Nobody owns it, its time has come and has not passed, it has attempts left, and nobody wants it cancelled.
 fn claimable(draft: &mut Draft, now: Timestamp) -> String {
     let now = draft.value("now", ms(now));
     let states =
         [State::Queued, State::Scheduled, State::Running].map(|state| draft.value(state.as_str(), s(state.as_str())));
     let [queued, scheduled, running] = states;
-    let [state, run_at, lease, start_by, attempt, max] =
-        ["state", "run_at", "lease_until", "start_by", "attempt", "max_attempts"].map(|name| draft.name(name));
+    let [state, run_at, lease, start_by, attempt, max, asked] =
+        ["state", "run_at", "lease_until", "start_by", "attempt", "max_attempts", "cancel_requested"]
+            .map(|name| draft.name(name));
     format!(
-        "{attempt} < {max} AND (attribute_not_exists({start_by}) OR {start_by} > {now}) AND \
+        "{attempt} < {max} AND attribute_not_exists({asked}) AND (attribute_not_exists({start_by}) OR {start_by} > {now}) AND \
          (({state} IN ({queued}, {scheduled}) AND (attribute_not_exists({run_at}) OR {run_at} <= {now})) \
          OR ({state} = {running} AND {lease} <= {now}))"
     )

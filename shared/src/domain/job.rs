@@ -21,16 +21,19 @@ pub enum State {
     Succeeded,
     /// Will not be tried again by itself.
     Dead,
+    /// Somebody did not want it any more.
+    Cancelled,
 }
 
 impl State {
     /// Every state, in the order a job meets them.
-    pub const ALL: [Self; 5] = [Self::Scheduled, Self::Queued, Self::Running, Self::Succeeded, Self::Dead];
+    pub const ALL: [Self; 6] =
+        [Self::Scheduled, Self::Queued, Self::Running, Self::Succeeded, Self::Dead, Self::Cancelled];
 
-    /// Whether a job in this state stays as it is.
+    /// Whether a job in this state stays as it is, unless somebody retries it.
     #[must_use]
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Dead)
+        matches!(self, Self::Succeeded | Self::Dead | Self::Cancelled)
     }
 
     /// The wire name.
@@ -42,6 +45,7 @@ impl State {
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Dead => "dead",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -140,8 +144,12 @@ pub struct Job {
     pub timeout: Option<Duration>,
     /// How far it is.
     pub progress: Option<Progress>,
+    /// Somebody wants it cancelled, and its owner has not been heard of since.
+    pub cancel_requested: bool,
     /// What it is to work on.
     pub payload: Stored,
+    /// Whether a retry replaced the payload: a message of before then carries the old one.
+    pub edited: bool,
     /// What came of it.
     pub result: Option<Stored>,
     /// Why the last attempt failed.
@@ -200,6 +208,21 @@ pub enum Event {
         /// Why.
         error: JobError,
     },
+    /// Somebody does not want it, and nobody owns it.
+    Cancel,
+    /// Somebody does not want it, and it runs: its owner is to stop.
+    AskCancel,
+    /// Its owner has stopped and wants no other attempt.
+    Stop {
+        /// The owner's claim.
+        fence: u64,
+    },
+    /// Somebody wants it done after all. It waits for the clock with its time come, so that it is brought to its queue
+    /// even if who retried it never gets to that.
+    Retry {
+        /// What it is to work on from now; as before when absent.
+        payload: Option<Stored>,
+    },
 }
 
 /// Who brings a job to its queue at `run_at`.
@@ -230,6 +253,8 @@ pub enum Refused {
     Spent,
     /// Its time has passed.
     Expired,
+    /// It is to be cancelled.
+    CancelAsked,
     /// The worker's lease was lost: the job was claimed again, or is not running.
     Lost,
     /// It is not in the state the event starts from.
@@ -281,6 +306,25 @@ pub fn transition(job: &Job, event: &Event, now: Timestamp) -> Result<Job, Refus
             next.finished_at = Some(now);
             next.lease_until = None;
         }
+        Event::Cancel | Event::Stop { .. } => {
+            next.state = State::Cancelled;
+            next.finished_at = Some(now);
+            next.lease_until = None;
+        }
+        Event::AskCancel => next.cancel_requested = true,
+        Event::Retry { payload } => {
+            next.state = State::Scheduled;
+            next.attempt = 0;
+            next.run_at = Some(now);
+            next.finished_at = None;
+            next.expires_at = None;
+            next.progress = None;
+            next.cancel_requested = false;
+            if let Some(payload) = payload {
+                next.payload.clone_from(payload);
+                next.edited = true;
+            }
+        }
     }
     Ok(next)
 }
@@ -294,6 +338,9 @@ fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
         },
         Event::Claim { .. } => {
             startable(job, now)?;
+            if job.cancel_requested {
+                return Err(Refused::CancelAsked);
+            }
             if job.expires_at.is_some_and(|until| until <= now) {
                 return Err(Refused::Expired);
             }
@@ -301,15 +348,23 @@ fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
         }
         Event::Progress { fence, .. }
         | Event::Succeed { fence, .. }
-        | Event::GiveBack { fence, .. }
-        | Event::Bury { fence, .. } => {
-            if job.state == State::Running && job.fence == *fence {
-                Ok(())
-            } else {
-                Err(Refused::Lost)
-            }
+        | Event::Bury { fence, .. }
+        | Event::Stop { fence } => owned(job, *fence),
+        Event::GiveBack { fence, .. } => {
+            owned(job, *fence)?;
+            if job.cancel_requested { Err(Refused::CancelAsked) } else { Ok(()) }
         }
-        Event::Condemn { .. } => match job.state {
+        Event::AskCancel => match job.state {
+            State::Running => Ok(()),
+            state if state.is_final() => Err(Refused::Final),
+            _ => Err(Refused::WrongState),
+        },
+        Event::Retry { .. } => match job.state {
+            State::Dead | State::Cancelled => Ok(()),
+            State::Succeeded => Err(Refused::Final),
+            _ => Err(Refused::WrongState),
+        },
+        Event::Condemn { .. } | Event::Cancel => match job.state {
             state if state.is_final() => Err(Refused::Final),
             State::Running => match job.lease_until {
                 Some(until) if until > now => Err(Refused::Leased { until }),
@@ -320,10 +375,15 @@ fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
     }
 }
 
+/// Whether the claim with this fence still owns the job.
+fn owned(job: &Job, fence: u64) -> Result<(), Refused> {
+    if job.state == State::Running && job.fence == fence { Ok(()) } else { Err(Refused::Lost) }
+}
+
 /// Whether nobody owns the job and its time has come.
 fn startable(job: &Job, now: Timestamp) -> Result<(), Refused> {
     match job.state {
-        State::Succeeded | State::Dead => Err(Refused::Final),
+        State::Succeeded | State::Dead | State::Cancelled => Err(Refused::Final),
         State::Running => match job.lease_until {
             Some(until) if until > now => Err(Refused::Leased { until }),
             _ => Ok(()),

@@ -26,7 +26,9 @@ fn queued(max_attempts: u32) -> Job {
         expires_at: None,
         timeout: None,
         progress: None,
+        cancel_requested: false,
         payload: Stored::Inline(Value::Null),
+        edited: false,
         result: None,
         error: None,
     }
@@ -111,6 +113,58 @@ fn a_final_job_takes_no_event() {
     assert_eq!(transition(&done, &Event::Succeed { fence: 1, result: None }, at(3)), Err(Refused::Lost));
 }
 
+#[test]
+fn what_waits_is_cancelled_at_once_and_what_runs_is_asked() {
+    let waiting = transition(&queued(3), &Event::Cancel, at(1)).unwrap();
+    assert_eq!((waiting.state, waiting.finished_at), (State::Cancelled, Some(at(1))));
+    assert_eq!(transition(&waiting, &claim(10), at(2)), Err(Refused::Final));
+
+    let running = transition(&queued(3), &claim(10), at(1)).unwrap();
+    assert_eq!(transition(&running, &Event::Cancel, at(2)), Err(Refused::Leased { until: at(10) }));
+    let asked = transition(&running, &Event::AskCancel, at(2)).unwrap();
+    assert_eq!((asked.state, asked.cancel_requested), (State::Running, true));
+    let stopped = transition(&asked, &Event::Stop { fence: 1 }, at(3)).unwrap();
+    assert_eq!(stopped.state, State::Cancelled);
+}
+
+#[test]
+fn a_job_that_is_to_be_cancelled_is_not_tried_again() {
+    let running = transition(&queued(3), &claim(10), at(1)).unwrap();
+    let asked = transition(&running, &Event::AskCancel, at(2)).unwrap();
+    let back = Event::GiveBack { fence: 1, run_at: at(5), spent: true, by: Carrier::Queue, error: None };
+    assert_eq!(transition(&asked, &back, at(3)), Err(Refused::CancelAsked));
+    assert_eq!(transition(&asked, &claim(20), at(10)), Err(Refused::CancelAsked), "its worker died");
+    assert_eq!(transition(&asked, &Event::Cancel, at(10)).unwrap().state, State::Cancelled);
+    let done = transition(&asked, &Event::Succeed { fence: 1, result: None }, at(3)).unwrap();
+    assert_eq!(done.state, State::Succeeded, "what is done is done");
+}
+
+#[test]
+fn a_retry_starts_anew_and_keeps_old_owners_out() {
+    let job = Job { expires_at: Some(at(5)), ..queued(1) };
+    let running = transition(&job, &claim(10), at(1)).unwrap();
+    let dead = transition(&running, &Event::Bury { fence: 1, error: failed() }, at(2)).unwrap();
+    let payload = Some(Stored::Inline(Value::Bool(true)));
+    let again = transition(&dead, &Event::Retry { payload: payload.clone() }, at(20)).unwrap();
+    assert_eq!((again.state, again.attempt, again.fence), (State::Scheduled, 0, 1));
+    assert_eq!((Some(again.payload.clone()), again.edited, again.finished_at), (payload, true, None));
+    let second = transition(&again, &claim(40), at(20)).unwrap();
+    assert_eq!((second.attempt, second.fence), (1, 2));
+    assert_eq!(transition(&second, &Event::Succeed { fence: 1, result: None }, at(21)), Err(Refused::Lost));
+}
+
+#[test]
+fn only_what_is_dead_or_cancelled_is_retried() {
+    let retry = Event::Retry { payload: None };
+    assert_eq!(transition(&queued(1), &retry, at(1)), Err(Refused::WrongState));
+    let running = transition(&queued(1), &claim(10), at(1)).unwrap();
+    assert_eq!(transition(&running, &retry, at(20)), Err(Refused::WrongState));
+    let done = transition(&running, &Event::Succeed { fence: 1, result: None }, at(2)).unwrap();
+    assert_eq!(transition(&done, &retry, at(3)), Err(Refused::Final));
+    let cancelled = transition(&queued(1), &Event::Cancel, at(1)).unwrap();
+    assert_eq!(transition(&cancelled, &retry, at(2)).unwrap().state, State::Scheduled);
+}
+
 /// What a storm of workers may try, each with a fence it might hold.
 fn any_event() -> impl Strategy<Value = Event> {
     let by = prop_oneof![Just(Carrier::Queue), Just(Carrier::Clock)];
@@ -127,6 +181,10 @@ fn any_event() -> impl Strategy<Value = Event> {
             error: None
         }),
         Just(Event::Condemn { error: failed() }),
+        Just(Event::Cancel),
+        Just(Event::AskCancel),
+        (0u64..6).prop_map(|fence| Event::Stop { fence }),
+        Just(Event::Retry { payload: None }),
     ]
 }
 
@@ -142,7 +200,10 @@ proptest! {
             clock += wait;
             let before = job.clone();
             let Ok(after) = transition(&job, &event, at(clock)) else { continue };
-            prop_assert!(!before.state.is_final(), "a final job changed");
+            let retried = matches!(event, Event::Retry { .. });
+            prop_assert!(!before.state.is_final() || retried, "a final job changed by itself");
+            prop_assert!(before.state != State::Succeeded, "what is done was done again");
+            prop_assert!(!after.cancel_requested || after.state == State::Running || after.state.is_final());
             prop_assert!(after.attempt <= after.max_attempts, "more attempts than allowed");
             prop_assert!(after.fence >= before.fence, "the fence went back");
             prop_assert_eq!(after.state.is_final(), after.finished_at.is_some());

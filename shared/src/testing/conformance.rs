@@ -38,7 +38,9 @@ pub fn queued_job(name: &str, now: Timestamp) -> Job {
         expires_at: None,
         timeout: Some(Duration::from_secs(3)),
         progress: None,
+        cancel_requested: false,
         payload: Stored::Inline(json!({"message": "hällo", "n": [1, 2.5, null]})),
+        edited: false,
         result: None,
         error: None,
     }
@@ -76,14 +78,22 @@ async fn created_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
 fn events(now: Timestamp) -> Vec<Event> {
     let later = now + Duration::from_secs(60);
     let error = JobError::new("transient", "a \"quoted\" message", 1, now);
-    let mut events =
-        vec![Event::Release, Event::Claim { lease_until: later, owner: 7 }, Event::Condemn { error: error.clone() }];
+    let mut events = vec![
+        Event::Release,
+        Event::Claim { lease_until: later, owner: 7 },
+        Event::Condemn { error: error.clone() },
+        Event::Cancel,
+        Event::AskCancel,
+        Event::Retry { payload: None },
+        Event::Retry { payload: Some(Stored::Blob("payloads/other.json".into())) },
+    ];
     for fence in [1, 2] {
         events.extend([
             Event::Progress { fence, progress: Progress { percent: 40, note: Some("half".into()) } },
             Event::Succeed { fence, result: None },
             Event::Succeed { fence, result: Some(Stored::Inline(json!({"sum": 3}))) },
             Event::Bury { fence, error: error.clone() },
+            Event::Stop { fence },
         ]);
         for (by, spent, error) in
             [(Carrier::Queue, true, Some(error.clone())), (Carrier::Queue, false, None), (Carrier::Clock, true, None)]
@@ -98,7 +108,10 @@ fn events(now: Timestamp) -> Vec<Event> {
 fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
     let claim = Event::Claim { lease_until: now + Duration::from_secs(30), owner: 1 };
     let back = |by| Event::GiveBack { fence: 1, run_at: now + Duration::from_secs(5), spent: true, by, error: None };
-    let error = JobError::new("permanent", "no", 1, now);
+    let bury = Event::Bury { fence: 1, error: JobError::new("permanent", "no", 1, now) };
+    let half = Event::Progress { fence: 1, progress: Progress { percent: 50, note: None } };
+    let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "edited"}))) };
+    let asked = vec![claim.clone(), half, Event::AskCancel];
     vec![
         ("queued", vec![]),
         ("running", vec![claim.clone()]),
@@ -106,7 +119,12 @@ fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
         ("scheduled", vec![claim.clone(), back(Carrier::Clock)]),
         ("released", vec![claim.clone(), back(Carrier::Clock), Event::Release]),
         ("succeeded", vec![claim.clone(), Event::Succeed { fence: 1, result: None }]),
-        ("dead", vec![claim, Event::Bury { fence: 1, error }]),
+        ("dead", vec![claim.clone(), bury.clone()]),
+        ("asked", asked.clone()),
+        ("cancelled", vec![Event::Cancel]),
+        ("stopped", [asked.clone(), vec![Event::Stop { fence: 1 }]].concat()),
+        ("retried", [asked, vec![Event::Stop { fence: 1 }, Event::Retry { payload: None }]].concat()),
+        ("edited", vec![claim, bury, edit]),
     ]
 }
 
@@ -116,7 +134,10 @@ async fn every_event_from_every_state(store: &dyn Jobs, salt: &str, now: Timesta
         // Before, within and after the lease and the wait; with attempts left and without; before and after its time.
         for (moment, seconds) in [("soon", 1), ("later", 10), ("late", 100)] {
             for (i, event) in events(now + Duration::from_secs(seconds)).into_iter().enumerate() {
-                for (max_attempts, expires_at) in [(2, None), (1, None), (2, Some(now + Duration::from_secs(50)))] {
+                let limits = [(2, None), (1, None), (2, Some(now + Duration::from_secs(50)))];
+                // Only a claim looks at them.
+                let relevant = if matches!(event, Event::Claim { .. }) { limits.len() } else { 1 };
+                for (max_attempts, expires_at) in limits.into_iter().take(relevant) {
                     let name = format!("{salt}-{state}-{moment}-{i}-{max_attempts}-{}", expires_at.is_some());
                     let mut job = Job { max_attempts, expires_at, ..queued_job(&name, now) };
                     store.create(&job, false).await.expect("create");
@@ -158,6 +179,16 @@ async fn due_is_what_waits_for_the_clock(store: &dyn Jobs, salt: &str, now: Time
     assert!(!ids(soon).await.contains(&far.id), "it was released");
     let refused = store.apply(&far.id, &Event::Release, now + Duration::from_secs(1)).await.expect("apply");
     assert!(matches!(refused, Applied::Refused(Refused::WrongState, _)), "{refused:?}");
+
+    let unwanted = Job { state: State::Scheduled, run_at: Some(soon), ..queued_job(&format!("{salt}-unwanted"), now) };
+    store.create(&unwanted, true).await.expect("create");
+    done(store.apply(&unwanted.id, &Event::Cancel, now).await.expect("apply"));
+    assert!(!ids(soon).await.contains(&unwanted.id), "it was cancelled");
+    done(store.apply(&unwanted.id, &Event::Retry { payload: None }, now).await.expect("apply"));
+    assert!(ids(now).await.contains(&unwanted.id), "the clock brings what was retried");
+    let claim = Event::Claim { lease_until: soon, owner: 1 };
+    done(store.apply(&unwanted.id, &claim, now).await.expect("apply"));
+    assert!(!ids(soon).await.contains(&unwanted.id), "a worker has it");
 }
 
 /// Walks a ledger of single mails through its histories. `salt` makes the names unique to this run.

@@ -55,7 +55,8 @@ impl Jobs for MemoryJobs {
                 Ok(next) => {
                     *due = match event {
                         Event::GiveBack { by, .. } => *by == Carrier::Clock,
-                        Event::Progress { .. } => *due,
+                        Event::Retry { .. } => true,
+                        Event::Progress { .. } | Event::AskCancel => *due,
                         _ => false,
                     };
                     *job = next.clone();

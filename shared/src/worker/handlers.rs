@@ -38,11 +38,12 @@ impl Attempt {
     /// Says how far the job is: `percent` 0-100 and a short note, which the API shows. One table write for each call.
     ///
     /// # Errors
-    /// When the table cannot be reached, or the lease was lost: then another worker has the job, and this one should stop.
+    /// [`Failure::Cancelled`] when somebody wants the job cancelled: undo what should not stay, and return it. Else when the table cannot be reached, or the lease was lost: then another worker has the job, and this one should stop.
     pub async fn progress(&self, percent: u8, note: Option<&str>) -> Result<(), Failure> {
         let note = note.map(|note| note.chars().take(200).collect());
         let event = Event::Progress { fence: self.fence, progress: Progress { percent: percent.min(100), note } };
         match self.jobs.apply(&self.id, &event, self.now()).await? {
+            Applied::Done(job) if job.cancel_requested => Err(Failure::Cancelled),
             Applied::Done(_) => Ok(()),
             Applied::Refused(..) | Applied::Missing => {
                 Err(Failure::Retry(anyhow::anyhow!("the lease was lost: another worker has the job")))

@@ -105,8 +105,8 @@ impl Runner {
         deadline: Timestamp,
     ) -> Result<(Event, &'static str), PortError> {
         let payload = match carried {
-            Some(payload) => payload,
-            None => self.payload(job).await?,
+            Some(payload) if !job.edited => payload,
+            _ => self.payload(job).await?,
         };
         let limit = wait_until(Some(deadline), self.clock.now()).saturating_sub(RESERVE);
         let limit = job.timeout.map_or(limit, |timeout| timeout.min(limit));
@@ -140,6 +140,7 @@ impl Runner {
                 }
             },
             Ok(Err(Failure::Snooze(wait))) => return (give_back(job, now + wait, now, false, None), "snoozed"),
+            Ok(Err(Failure::Cancelled)) => return (Event::Stop { fence: job.fence }, "cancelled"),
             Ok(Err(Failure::Dead(why))) => ("permanent", format!("{why:#}"), None),
             Err(Cut::InvalidPayload(why)) => ("invalid_payload", why, None),
             Ok(Err(Failure::Retry(why))) => ("transient", format!("{why:#}"), Some(self.backoff(handler, job))),
@@ -169,18 +170,23 @@ impl Runner {
 
     /// Writes the event, then tells the queue.
     async fn finish(&self, record: &SqsMessage, job: &Job, event: &Event, deadline: Timestamp) -> Verdict {
+        let mut event = event.clone();
         let written = loop {
-            match self.jobs.apply(&job.id, event, self.clock.now()).await {
+            match self.jobs.apply(&job.id, &event, self.clock.now()).await {
                 Err(error) if error.is_transient() && wait_until(Some(deadline), self.clock.now()) > RESERVE / 2 => {
                     tracing::warn!(job = %job.id, "the outcome could not be written, once more: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Ok(Applied::Refused(Refused::CancelAsked, _)) => {
+                    tracing::info!(job = %job.id, kind = job.kind, "cancelled instead of tried again");
+                    event = Event::Stop { fence: job.fence };
                 }
                 written => break written,
             }
         };
         match written {
             Ok(Applied::Done(job)) => match event {
-                Event::GiveBack { run_at, by: Carrier::Queue, .. } => self.bring_back(record, &job, *run_at).await,
+                Event::GiveBack { run_at, by: Carrier::Queue, .. } => self.bring_back(record, &job, run_at).await,
                 _ => Verdict::Acknowledge,
             },
             // Somebody else owns the job, perhaps by this very message. Deleting it could leave that owner's crash
@@ -227,7 +233,26 @@ impl Runner {
                 self.condemn(record, message, "crashed", note).await
             }
             Refused::Expired => self.condemn(record, message, "expired", "not started before expires_at").await,
+            Refused::CancelAsked => self.cancel(record, message).await,
             Refused::Lost | Refused::WrongState => Verdict::Keep,
+        }
+    }
+
+    /// Ends a job that somebody wanted cancelled and whose worker died before it could stop.
+    async fn cancel(&self, record: &SqsMessage, message: &JobMessage) -> Verdict {
+        let now = self.clock.now();
+        match self.jobs.apply(&message.id, &Event::Cancel, now).await {
+            Ok(Applied::Refused(Refused::Leased { until }, _)) => {
+                self.show_again(record, wait_until(Some(until), now)).await
+            }
+            Ok(_) => {
+                tracing::info!(job = %message.id, kind = message.kind, "cancelled");
+                Verdict::Acknowledge
+            }
+            Err(error) => {
+                tracing::warn!(job = %message.id, "the job could not be cancelled: {error}");
+                Verdict::Keep
+            }
         }
     }
 

@@ -81,6 +81,9 @@ impl World {
 /// Fails as the payload says, and gives the message back.
 fn handlers() -> Handlers {
     Handlers::new().on::<Echo, _, _>(|job: Echo, attempt: Attempt| async move {
+        if job.progress == Some(true) {
+            attempt.progress(50, None).await?;
+        }
         if let Some(ms) = job.sleep_ms {
             tokio::time::sleep(Duration::from_millis(ms)).await;
         }
@@ -210,6 +213,75 @@ async fn a_job_that_kills_its_workers_ends_dead() {
     let job = world.job(&id).await;
     assert_eq!((job.state, job.error.unwrap().class.as_str()), (State::Dead, "crashed"));
     assert!(world.queue.all().is_empty());
+}
+
+/// A handler that is asked to stop while it works, then ends as `then` says.
+fn asked_while_working(world: &World, then: fn() -> Failure) -> Handlers {
+    let jobs = world.jobs.clone();
+    Handlers::new().on::<Echo, _, _>(move |_: Echo, attempt: Attempt| {
+        let jobs = jobs.clone();
+        async move {
+            jobs.apply(&attempt.id, &Event::AskCancel, attempt.now()).await?;
+            attempt.progress(50, None).await.map_err(|heard| match then() {
+                Failure::Cancelled => heard,
+                other => other,
+            })?;
+            Ok(Value::Null)
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_hears_of_the_cancel_when_it_tells_its_progress() {
+    let world = World::new();
+    let id = world.submit("a", json!({})).await;
+    world.deliver(&asked_while_working(&world, || Failure::Cancelled)).await;
+    let job = world.job(&id).await;
+    assert_eq!((job.state, job.attempt, job.error), (State::Cancelled, 1, None));
+    assert!(world.queue.all().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_job_is_not_tried_again_whatever_its_handler_says() {
+    let failures: [fn() -> Failure; 2] =
+        [|| Failure::Retry(anyhow::anyhow!("away")), || Failure::Snooze(Duration::from_secs(3_600))];
+    for failure in failures {
+        let world = World::new();
+        let id = world.submit("a", json!({})).await;
+        world.deliver(&asked_while_working(&world, failure)).await;
+        assert_eq!(world.job(&id).await.state, State::Cancelled);
+        assert!(world.queue.all().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_jobs_message_is_acknowledged_though_its_worker_died() {
+    let world = World::new();
+    let waiting = world.submit("waiting", json!({})).await;
+    let died = world.submit("died", json!({})).await;
+    let now = world.clock.now();
+    world.jobs.apply(&waiting, &Event::Cancel, now).await.unwrap();
+    let claim = Event::Claim { lease_until: now + TIMEOUT, owner: 9 };
+    world.jobs.apply(&died, &claim, now).await.unwrap();
+    world.jobs.apply(&died, &Event::AskCancel, now).await.unwrap();
+    world.clock.advance(TIMEOUT);
+    world.deliver(&handlers()).await;
+    for id in [waiting, died] {
+        assert_eq!(world.job(&id).await.state, State::Cancelled);
+    }
+    assert!(world.queue.all().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_message_does_not_bring_an_old_payload_to_a_retried_job() {
+    let world = World::new();
+    let id = world.submit("a", json!({"message": "old"})).await;
+    let now = world.clock.now();
+    world.jobs.apply(&id, &Event::Cancel, now).await.unwrap();
+    let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "new"}))) };
+    world.jobs.apply(&id, &edit, now).await.unwrap();
+    world.deliver(&handlers()).await;
+    assert_eq!(world.job(&id).await.result, Some(Stored::Inline(json!({"message": "new"}))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,11 @@
 //! Workers, queue, table and mail service under a seeded scheduler that ends workers between any two calls, refuses calls,
-//! loses answers, delivers twice and out of order, and jumps in time.
+//! loses answers, delivers twice and out of order, cancels and retries, and jumps in time.
 
 use super::World;
 use super::*;
+use crate::domain::id::JobId;
+use crate::jobs::kind;
+use crate::operate;
 use crate::ports::{Mail, MailLedger as _};
 use crate::release::release_due;
 use crate::single_mail::{Post, send_once};
@@ -87,6 +90,17 @@ fn mailing(ledger: MemoryMailLedger, mailer: MemoryMailer, owners: Owners) -> Ha
     })
 }
 
+/// Somebody who cancels and retries without looking.
+async fn meddle(world: &World, id: &JobId, cancel: bool) {
+    let Ok(Some(job)) = world.jobs.get(id).await else { return };
+    let now = world.clock.now();
+    if cancel {
+        let _ = operate::cancel(&world.jobs, job, now).await;
+    } else {
+        let _ = operate::retry(&world.intake, &job, kind("echo").unwrap(), None, now).await;
+    }
+}
+
 async fn run(seed: u64) {
     let mut dice = fastrand::Rng::with_seed(seed);
     let world = World::new();
@@ -94,9 +108,10 @@ async fn run(seed: u64) {
     let owners = Owners::default();
     let handlers = mailing(ledger.clone(), mailer.clone(), owners.clone());
     let jobs = 8;
+    let mut ids = Vec::new();
     for i in 0..jobs {
         let payload = if i == 0 { json!({"fail": "panic", "fail_attempts": 1}) } else { json!({}) };
-        world.submit(&format!("{seed}-{i}"), payload).await;
+        ids.push(world.submit(&format!("{seed}-{i}"), payload).await);
     }
     for faults in [&world.jobs.faults, &world.queue.faults, &ledger.faults] {
         let mut dice = dice.fork();
@@ -129,6 +144,9 @@ async fn run(seed: u64) {
             if let Some(response) = response {
                 world.settle(event, &response);
             }
+        }
+        if storm && dice.f64() < 0.2 {
+            meddle(&world, &ids[dice.usize(0..jobs)], dice.bool()).await;
         }
         if storm && dice.f64() < 0.1 {
             world.queue.duplicate(dice.f64());

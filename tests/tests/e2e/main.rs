@@ -6,6 +6,7 @@ mod api;
 mod campaigns;
 mod conformance;
 mod crashes;
+mod job_operations;
 mod jobs;
 mod registration;
 mod schedule;

@@ -45,7 +45,7 @@ pub struct JobView {
     /// What is to be done.
     #[schema(example = "echo")]
     pub kind: String,
-    /// `scheduled`, `queued`, `running`, `succeeded` or `dead`.
+    /// `scheduled`, `queued`, `running`, `succeeded`, `dead` or `cancelled`.
     #[schema(example = "queued")]
     pub state: String,
     /// How often it was tried so far.
@@ -79,6 +79,9 @@ pub struct JobView {
     /// How far it is, when its worker tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressView>,
+    /// Somebody wants it cancelled, and it was running when they said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel_requested: Option<bool>,
     /// What came of it. A large result is at `result_url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -116,6 +119,7 @@ impl JobView {
             started_at: job.started_at,
             finished_at: job.finished_at,
             progress: job.progress.as_ref().map(|p| ProgressView { percent: p.percent, note: p.note.clone() }),
+            cancel_requested: job.cancel_requested.then_some(true),
             result: None,
             result_url: None,
             error: job.error.as_ref().map(|error| JobErrorView {

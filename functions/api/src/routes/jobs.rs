@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use millrace::accept::{self, NewJob};
 use millrace::domain::id::{JobId, Tenant};
+use millrace::domain::job::Job;
 use millrace::job::Job as _;
 use millrace::jobs::{KINDS, Kind, Welcome, kind};
 use serde::Deserialize;
@@ -90,7 +91,7 @@ pub async fn submit(
 ) -> Answer<Response> {
     let now = api.now();
     let new = new_job(&caller.tenant, &headers, body, now)?;
-    check_owner(&api, &new).await?;
+    check_owner(&api, &new.tenant, new.kind, &new.payload).await?;
     let accepted = accept::submit(&api.intake, new, now).await?;
     let view = view(&api, &accepted.job, false).await?;
     let location = HeaderValue::from_str(&format!("/v1/jobs/{}", view.id)).map_err(|_| Problem::internal())?;
@@ -106,12 +107,7 @@ fn new_job(tenant: &Tenant, headers: &HeaderMap, body: Body<JobRequest>, now: Ti
     let key = idempotency_key(headers, &mut faults);
     let request = body.value;
     let kind = known_kind(&request.kind, &mut faults);
-    let payload = Value::Object(request.payload);
-    if payload.to_string().len() > MAX_PAYLOAD {
-        return Err(Problem::too_large(
-            "A payload has at most 1 MiB of JSON. Put more in a bucket and send its address.",
-        ));
-    }
+    let payload = checked_payload(request.payload)?;
     if let Some(kind) = kind
         && let Err(why) = (kind.check)(&payload)
     {
@@ -153,13 +149,24 @@ fn new_job(tenant: &Tenant, headers: &HeaderMap, body: Body<JobRequest>, now: Ti
     })
 }
 
+/// A payload that is not too large.
+pub(crate) fn checked_payload(payload: Map<String, Value>) -> Answer<Value> {
+    let payload = Value::Object(payload);
+    if payload.to_string().len() > MAX_PAYLOAD {
+        return Err(Problem::too_large(
+            "A payload has at most 1 MiB of JSON. Put more in a bucket and send its address.",
+        ));
+    }
+    Ok(payload)
+}
+
 /// A job may be about nobody but the tenant's own users.
-async fn check_owner(api: &Api, new: &NewJob) -> Answer<()> {
-    if new.kind.name != Welcome::KIND {
+pub(crate) async fn check_owner(api: &Api, tenant: &Tenant, kind: &Kind, payload: &Value) -> Answer<()> {
+    if kind.name != Welcome::KIND {
         return Ok(());
     }
-    let Welcome { user } = Welcome::deserialize(&new.payload).map_err(|_| Problem::internal())?;
-    match api.users.get(&user).await?.filter(|user| user.tenant == new.tenant) {
+    let Welcome { user } = Welcome::deserialize(payload).map_err(|_| Problem::internal())?;
+    match api.users.get(&user).await?.filter(|user| user.tenant == *tenant) {
         Some(_) => Ok(()),
         None => Err(Problem::invalid(vec![Fault::at("/payload/user", "there is no such user")])),
     }
@@ -257,7 +264,11 @@ pub async fn show(
         Ok(Some("payload")) => true,
         _ => return Err(Problem::invalid(vec![Fault::parameter("include", "may be `payload`")])),
     };
-    let job =
-        api.intake.jobs.get(&id).await?.filter(|job| job.tenant == caller.tenant).ok_or_else(Problem::not_found)?;
+    let job = find(&api, &caller.tenant, &id).await?;
     Ok(Json(view(&api, &job, with_payload).await?))
+}
+
+/// The tenant's job of this id.
+pub(crate) async fn find(api: &Api, tenant: &Tenant, id: &JobId) -> Answer<Job> {
+    api.intake.jobs.get(id).await?.filter(|job| job.tenant == *tenant).ok_or_else(Problem::not_found)
 }

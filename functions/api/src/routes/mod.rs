@@ -2,6 +2,7 @@
 
 pub mod campaign_view;
 pub mod campaigns;
+pub mod job_operations;
 pub mod job_view;
 pub mod jobs;
 pub mod meta;

@@ -16,7 +16,7 @@ async fn routes_and_document_are_the_same() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert_eq!(document["servers"][0]["url"], "/");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 14, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 16, "{:?}", paths.keys());
     for (path, item) in paths {
         for method in METHODS {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
@@ -139,6 +139,11 @@ async fn examples_work() {
         assert!(reply.status.is_success(), "{name}: {}", reply.text());
         tried.push(name);
     }
+    let job = site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "delay_seconds": 60})).await.json();
+    let job = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    site.post(&format!("{job}/cancel"), json!({})).await.expect(200);
+    site.post(&format!("{job}/retry"), example("RetryRequest")).await.expect(202);
+    tried.push("RetryRequest");
     for (path, item) in document["paths"].as_object().unwrap() {
         let Some(schema) = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
             continue;

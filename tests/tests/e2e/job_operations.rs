@@ -1,0 +1,51 @@
+use millrace_tests::{Stack, stack::until};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_waiting_job_is_cancelled_at_once_and_retried_with_another_payload() {
+    let (_gate, stack) = (super::shared().await, Stack::from_env());
+    // The first is carried by its message, the second waits for the clock.
+    for delay in [5, 86_400] {
+        let id = stack.echo(json!({"message": "old"}), json!({"delay_seconds": delay})).await;
+        let cancelled = stack.post_ok(&format!("/v1/jobs/{id}/cancel"), &json!({}), 200).await;
+        assert_eq!(cancelled.str("/state"), "cancelled");
+        assert_eq!(stack.post(&format!("/v1/jobs/{id}/cancel"), &json!({})).await.status.as_u16(), 409);
+        let edited = json!({"payload": {"message": "n".repeat(5_000)}});
+        let retried = stack.post_ok(&format!("/v1/jobs/{id}/retry"), &edited, 202).await;
+        assert!(["queued", "running", "succeeded"].contains(&retried.str("/state")), "{}", retried.text);
+        let job = stack.job_in(&id, &["succeeded", "dead"]).await;
+        assert_eq!((job.str("/state"), job.number("/attempt")), ("succeeded", 1));
+        let result = match job.body.get("result_url").and_then(Value::as_str) {
+            Some(url) => stack.ask(stack.anywhere(reqwest::Method::GET, url)).await.body,
+            None => job.body["result"].clone(),
+        };
+        assert_eq!(result["message"], edited["payload"]["message"]);
+        assert_eq!(stack.post(&format!("/v1/jobs/{id}/retry"), &json!({})).await.status.as_u16(), 409);
+    }
+}
+
+#[tokio::test]
+async fn a_running_job_stops_when_it_next_tells_its_progress() {
+    let (_gate, stack) = (super::shared().await, Stack::from_env());
+    let id = stack.echo(json!({"sleep_ms": 6_000, "progress": true}), json!({})).await;
+    until("the first progress", async || {
+        stack.job(&id).await.body.pointer("/progress/percent").and_then(Value::as_u64)
+    })
+    .await;
+    let asked = stack.post_ok(&format!("/v1/jobs/{id}/cancel"), &json!({}), 200).await;
+    assert_eq!((asked.str("/state"), &asked.body["cancel_requested"]), ("running", &json!(true)));
+    let job = stack.final_job(&id).await;
+    assert_eq!(job.str("/state"), "cancelled", "{}", job.text);
+    assert!(job.number("/progress/percent") < 100);
+}
+
+#[tokio::test]
+async fn a_dead_job_is_retried_with_all_its_attempts() {
+    let (_gate, stack) = (super::shared().await, Stack::from_env());
+    let id = stack.echo(json!({"fail": "transient"}), json!({"max_attempts": 1})).await;
+    assert_eq!(stack.final_job(&id).await.str("/state"), "dead");
+    let good = json!({"payload": {"message": "mended"}});
+    stack.post_ok(&format!("/v1/jobs/{id}/retry"), &good, 202).await;
+    let job = stack.job_in(&id, &["succeeded"]).await;
+    assert_eq!(job.body["result"], json!({"message": "mended", "attempt": 1}));
+}
