@@ -4,6 +4,7 @@ use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, JobError, State, Stored};
 use crate::jobs::{JobMessage, Kind, Worker};
 use crate::ports::{Blobs, Created, Jobs, Message, PortError, Queue};
+use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -83,12 +84,69 @@ pub fn fingerprint(request: &Value) -> String {
 /// [`SubmitError::Mismatch`] when the id belongs to a different request; [`SubmitError::Unavailable`] when a service did
 /// not take it.
 pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Accepted, SubmitError> {
-    let text = new.payload.to_string();
+    let none = || Err(PortError::Unavailable(anyhow::anyhow!("no answer for the job")).into());
+    submit_many(intake, vec![new], now).await.pop().unwrap_or_else(none)
+}
+
+/// Does for each job what [`submit`] does, and says of each what came of it, in order. Their messages leave together, in
+/// as few requests as the queue takes.
+pub async fn submit_many(intake: &Intake, new: Vec<NewJob>, now: Timestamp) -> Vec<Result<Accepted, SubmitError>> {
+    let recorded = stream::iter(new).map(|new| record(intake, new, now)).buffered(CONCURRENCY);
+    let recorded: Vec<Result<Recorded, SubmitError>> = recorded.collect().await;
+    let mut by_worker: HashMap<Worker, (Vec<usize>, Vec<Message>)> = HashMap::new();
+    for (index, recorded) in recorded.iter().enumerate() {
+        if let Ok(Recorded { worker, message: Some(message), .. }) = recorded {
+            let (indexes, messages) = by_worker.entry(*worker).or_default();
+            indexes.push(index);
+            messages.push(message.clone());
+        }
+    }
+    let mut unsent: HashMap<usize, PortError> = HashMap::new();
+    for (worker, (indexes, messages)) in by_worker {
+        let results = match intake.queues.get(&worker) {
+            Some(queue) => queue.send(&messages).await,
+            None => indexes
+                .iter()
+                .map(|_| Err(PortError::Refused(anyhow::anyhow!("no queue is wired for {worker:?}"))))
+                .collect(),
+        };
+        let failed = indexes.into_iter().zip(results).filter_map(|(index, sent)| Some((index, sent.err()?)));
+        unsent.extend(failed);
+    }
+    let mut accepted = Vec::with_capacity(recorded.len());
+    for (index, recorded) in recorded.into_iter().enumerate() {
+        accepted.push(match (recorded, unsent.remove(&index)) {
+            (Ok(Recorded { job, replayed, .. }), None) => Ok(Accepted { job, replayed }),
+            (Ok(recorded), Some(error)) => {
+                condemn(intake, &recorded, now).await;
+                Err(error.into())
+            }
+            (Err(error), _) => Err(error),
+        });
+    }
+    accepted
+}
+
+/// Records and sends at the same time.
+const CONCURRENCY: usize = 16;
+
+/// A job in the table.
+struct Recorded {
+    job: Job,
+    replayed: bool,
+    repeatable: bool,
+    worker: Worker,
+    /// What is to bring it to its worker, unless the clock does.
+    message: Option<Message>,
+}
+
+async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded, SubmitError> {
+    let carried = new.payload.to_string().len() <= JobMessage::PAYLOAD_MAX;
     let payload = stored_payload(intake, &new.id, new.payload.clone()).await?;
     let wait = wait_until(new.run_at, now);
     let by_clock = wait > Message::MAX_DELAY;
     let job = Job {
-        id: new.id.clone(),
+        id: new.id,
         tenant: new.tenant,
         kind: new.kind.name.to_owned(),
         state: if wait.is_zero() { State::Queued } else { State::Scheduled },
@@ -119,25 +177,22 @@ pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Acce
         Created::Exists(_) => return Err(SubmitError::Mismatch),
     };
     let wait = wait_until(job.run_at, now);
-    if !matches!(job.state, State::Queued | State::Scheduled) || wait > Message::MAX_DELAY {
-        return Ok(Accepted { job, replayed });
+    let waits = matches!(job.state, State::Queued | State::Scheduled) && wait <= Message::MAX_DELAY;
+    let message = waits.then(|| {
+        let body =
+            JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), carried.then_some(new.payload));
+        Message { body: body.body(), delay: wait, tenant: Some(job.tenant.clone()) }
+    });
+    Ok(Recorded { job, replayed, repeatable: new.repeatable, worker: new.kind.worker, message })
+}
+
+/// Ends a job whose message did not leave, if nobody can ask for it again: nobody knows its id. Should the message have left
+/// all the same, its worker finds a final job and does nothing.
+async fn condemn(intake: &Intake, recorded: &Recorded, now: Timestamp) {
+    if !recorded.repeatable && !recorded.replayed {
+        let reason = JobError::new("not_queued", "the queue did not take the job; the caller was told", 0, now);
+        let _ = intake.jobs.apply(&recorded.job.id, &Event::Condemn { error: reason }, now).await;
     }
-    let carried = (text.len() <= JobMessage::PAYLOAD_MAX).then_some(new.payload);
-    let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), carried).body();
-    let message = Message { body, delay: wait, tenant: Some(job.tenant.clone()) };
-    let Some(queue) = intake.queues.get(&new.kind.worker) else {
-        return Err(PortError::Refused(anyhow::anyhow!("no queue is wired for the kind {}", job.kind)).into());
-    };
-    if let Err(error) = queue.send_one(message).await {
-        if !new.repeatable && !replayed {
-            // Nobody knows this id, so nobody can ask again. Should the message have left all the same, its worker finds
-            // a final job and does nothing.
-            let reason = JobError::new("not_queued", "the queue did not take the job; the caller was told", 0, now);
-            let _ = intake.jobs.apply(&job.id, &Event::Condemn { error: reason }, now).await;
-        }
-        return Err(error.into());
-    }
-    Ok(Accepted { job, replayed })
 }
 
 /// Puts a payload where it belongs by its size.

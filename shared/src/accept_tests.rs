@@ -117,6 +117,39 @@ async fn a_payload_too_large_for_a_batch_is_not_in_the_message() {
     assert_eq!(JobMessage::parse(&world.queue.all()[0].body).unwrap().payload, None);
 }
 
+#[tokio::test]
+async fn each_job_of_a_batch_is_told_what_came_of_it() {
+    let world = world();
+    submit(&world.intake, new_job(Some("used"), json!({"message": "other"})), now()).await.unwrap();
+    let batch = vec![
+        new_job(Some("a"), json!({"message": 0})),
+        new_job(Some("used"), json!({"message": 1})),
+        new_job(Some("b"), json!({"message": 2})),
+        new_job(Some("a"), json!({"message": 0})),
+    ];
+    let results = submit_many(&world.intake, batch, now()).await;
+    let accepted = |i: usize| results[i].as_ref().map(|accepted| accepted.replayed).ok();
+    assert_eq!(accepted(2), Some(false));
+    // The two of one key run at the same time: either may be the first.
+    assert_eq!(accepted(0).zip(accepted(3)).map(|(first, second)| first != second), Some(true));
+    assert!(matches!(results[1], Err(SubmitError::Mismatch)));
+    assert_eq!((world.jobs.all().len(), world.queue.all().len()), (3, 4));
+}
+
+#[tokio::test]
+async fn of_a_batch_only_what_the_queue_took_is_accepted() {
+    let world = world();
+    world.queue.faults.refuse_next("send");
+    let fresh =
+        |i: u32| NewJob { id: JobId::derived(&["fresh", &i.to_string()]), ..new_job(None, json!({"message": i})) };
+    let results = submit_many(&world.intake, (0..40).map(fresh).collect(), now()).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 39);
+    assert!(matches!(results[0], Err(SubmitError::Unavailable(_))));
+    let dead: Vec<_> = world.jobs.all().into_iter().filter(|job| job.state == State::Dead).collect();
+    assert_eq!(dead.iter().map(|job| &job.id).collect::<Vec<_>>(), [&JobId::derived(&["fresh", "0"])]);
+    assert_eq!(world.queue.all().len(), 39);
+}
+
 #[test]
 fn the_order_of_keys_does_not_change_a_fingerprint() {
     let one: Value = serde_json::from_str(r#"{"a":1,"b":{"c":2,"d":3}}"#).unwrap();

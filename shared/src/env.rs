@@ -30,6 +30,8 @@ pub const MAIL_CONFIGURATION_SET: &str = "MAIL_CONFIGURATION_SET";
 pub const SEND_RATE: &str = "SEND_RATE";
 /// Seconds to wait for SES's Send event before a mail of unknown outcome is sent once more.
 pub const SETTLE_SECONDS: &str = "SETTLE_SECONDS";
+/// Seconds a queue worker has for one batch, a whole number.
+pub const WORKER_TIMEOUT: &str = "WORKER_TIMEOUT";
 /// `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 

@@ -2,12 +2,13 @@
 
 use crate::domain::backoff::Backoff;
 use crate::ports::PortError;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::time::Duration;
 
 /// A kind of job: its payload's type and its policy.
-pub trait Job: Serialize + DeserializeOwned + Send {
+pub trait Job: Serialize + DeserializeOwned + JsonSchema + Send {
     /// The name in the API and on the wire, `[a-z0-9-]`. Renaming the type must not rename its jobs.
     const KIND: &'static str;
     /// Attempts when the submitter names none, 1-100.

@@ -12,13 +12,15 @@ pub use wire::{JobMessage, UnreadableMessage};
 
 use crate::domain::id::UserId;
 use crate::job::Job;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Send the welcome mail to a registered user, once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Welcome {
     /// Who. The address is looked up when the mail is sent, so no queue holds it.
+    #[schemars(with = "String", regex(pattern = "^usr_[A-Za-z0-9_-]+$"))]
     pub user: UserId,
 }
 

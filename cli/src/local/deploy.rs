@@ -43,7 +43,7 @@ const API_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the functions find in their environment, and the output or parameter that holds it: with it in a shell,
 /// `cargo lambda watch` runs any of them against the local system. The dead letters are those of echo.
-const FUNCTION_VARIABLES: [(&str, &str); 13] = [
+const FUNCTION_VARIABLES: [(&str, &str); 14] = [
     (env::JOBS_TABLE, "JobsTable"),
     (env::MAIL_TABLE, "MailTable"),
     (env::KEYS_TABLE, "KeysTable"),
@@ -57,6 +57,7 @@ const FUNCTION_VARIABLES: [(&str, &str); 13] = [
     (env::MAIL_SENDER, "Sender"),
     (env::SEND_RATE, "NewsletterRate"),
     (env::SETTLE_SECONDS, "SettleSeconds"),
+    (env::WORKER_TIMEOUT, "WorkerTimeout"),
 ];
 
 /// The environment of the functions, for running one of them outside the engine.
@@ -83,6 +84,7 @@ pub(crate) fn parameters(addresses: &Addresses, given: &[(String, String)]) -> P
         // The mailbox keeps up with far more than SES gives a new account.
         ("NewsletterRate", "200"),
         ("SettleSeconds", "30"),
+        ("WorkerTimeout", "30"),
     ];
     let mut all: Parameters = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     all.extend(given.iter().cloned());

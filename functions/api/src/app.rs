@@ -5,7 +5,9 @@ use crate::document;
 use crate::extract::MAX_BODY;
 use crate::middleware;
 use crate::problem::Problem;
-use crate::routes::{campaigns, job_operations, jobs, meta, newsletters, subscribers, unsubscribe, users};
+use crate::routes::{
+    campaigns, job_batch, job_operations, jobs, kinds, meta, newsletters, subscribers, unsubscribe, users,
+};
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
 use jiff::Timestamp;
@@ -13,6 +15,7 @@ use millrace::accept::Intake;
 use millrace::domain::token::{TokenKey, Tokens};
 use millrace::ports::{Campaigns, Clock, Newsletters, PortError, Queue, Subscribers, TokenKeys, Users};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -36,6 +39,8 @@ pub struct Api {
     pub keys: KeyRing,
     /// The keys that sign the tokens in links.
     pub tokens: TokenBox,
+    /// How long one attempt at a job may take.
+    pub longest_attempt: Duration,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -97,9 +102,11 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(meta::health))
         .routes(routes!(meta::openapi))
         .routes(routes!(jobs::submit))
+        .routes(routes!(job_batch::submit))
         .routes(routes!(jobs::show))
         .routes(routes!(job_operations::cancel))
         .routes(routes!(job_operations::retry))
+        .routes(routes!(kinds::list))
         .routes(routes!(users::register))
         .routes(routes!(users::show))
         .routes(routes!(newsletters::create))

@@ -80,7 +80,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Reads a `T`. On failure it leaves out what was refused and reads again, to find what else is wrong.
-fn read<T: DeserializeOwned>(json: &Value) -> Result<T, Vec<Fault>> {
+pub(crate) fn read<T: DeserializeOwned>(json: &Value) -> Result<T, Vec<Fault>> {
     let first = match serde_path_to_error::deserialize(json) {
         Ok(value) => return Ok(value),
         Err(error) => error,

@@ -8,8 +8,10 @@ use millrace::aws::{Aws, random_token_key};
 use millrace::env;
 use millrace::ports::SystemClock;
 use millrace::telemetry;
+use millrace::worker::RESERVE;
 use millrace::worker::batch::quiet_panics;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -32,6 +34,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         run,
         keys: KeyRing::new(keys),
         tokens,
+        longest_attempt: Duration::from_secs(env::parsed(env::WORKER_TIMEOUT, "a whole number of seconds")?)
+            .saturating_sub(RESERVE),
         clock: Arc::new(SystemClock),
     };
     lambda_runtime::run(gateway::service(app(Arc::new(api)))).await

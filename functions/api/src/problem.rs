@@ -186,6 +186,25 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The same problem in a part of the body: the pointers of its faults begin with `pointer`.
+    #[must_use]
+    pub fn below(mut self, pointer: &str) -> Self {
+        for place in self.0.errors.iter_mut().filter_map(|fault| fault.pointer.as_mut()) {
+            place.insert_str(0, pointer);
+        }
+        self
+    }
+
+    /// What an answer says of it.
+    #[must_use]
+    pub fn body(self) -> ProblemBody {
+        let Parts { status, detail, errors, .. } = *self.0;
+        let title = status.canonical_reason().unwrap_or_default().to_owned();
+        ProblemBody { kind: "about:blank".to_owned(), title, status: status.as_u16(), detail, errors }
+    }
+}
+
 impl From<PortError> for Problem {
     fn from(error: PortError) -> Self {
         if error.is_transient() {
@@ -210,10 +229,9 @@ impl From<SubmitError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let Parts { status, detail, errors, header } = *self.0;
-        let title = status.canonical_reason().unwrap_or_default().to_owned();
-        let body = ProblemBody { kind: "about:blank".to_owned(), title, status: status.as_u16(), detail, errors };
+    fn into_response(mut self) -> Response {
+        let (status, header) = (self.0.status, self.0.header.take());
+        let body = self.body();
         let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON))];
         let mut response = (status, content_type, serde_json::json!(body).to_string()).into_response();
         if let Some((name, value)) = header {

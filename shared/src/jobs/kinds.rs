@@ -2,6 +2,7 @@ use super::{Echo, Welcome};
 use crate::domain::backoff::Backoff;
 use crate::env;
 use crate::job::Job;
+use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 /// The function that works on a kind.
@@ -40,6 +41,8 @@ pub struct Kind {
     pub backoff: Backoff,
     /// Tells what is wrong with a payload, for its submitter to read.
     pub check: fn(&Value) -> Result<(), String>,
+    /// The JSON Schema (2020-12) of a payload, made from its type. What `check` refuses beyond it is in the descriptions.
+    pub schema: fn() -> Value,
 }
 
 const fn of<J: Job>(worker: Worker) -> Kind {
@@ -49,6 +52,7 @@ const fn of<J: Job>(worker: Worker) -> Kind {
         max_attempts: J::MAX_ATTEMPTS,
         backoff: J::BACKOFF,
         check: |payload| J::deserialize(payload).map_err(|error| error.to_string())?.check(),
+        schema: || SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<J>().to_value(),
     }
 }
 
@@ -73,6 +77,18 @@ mod tests {
             assert!(KINDS[i + 1..].iter().all(|other| other.name != kind.name));
             assert!((1..=100).contains(&kind.max_attempts));
         }
+    }
+
+    #[test]
+    fn a_schema_says_what_the_type_takes() {
+        let schema = (kind("echo").unwrap().schema)();
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert_eq!((&schema["type"], &schema["additionalProperties"]), (&json!("object"), &json!(false)));
+        assert_eq!(schema["properties"]["sleep_ms"]["maximum"], 600_000);
+        assert!(schema["properties"]["message"]["description"].is_string());
+        let schema = (kind("welcome").unwrap().schema)();
+        assert_eq!(schema["required"], json!(["user"]));
+        assert!(schema["properties"]["user"]["pattern"].as_str().unwrap().contains(crate::domain::id::UserId::PREFIX));
     }
 
     #[test]

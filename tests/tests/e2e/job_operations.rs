@@ -49,3 +49,27 @@ async fn a_dead_job_is_retried_with_all_its_attempts() {
     let job = stack.job_in(&id, &["succeeded"]).await;
     assert_eq!(job.body["result"], json!({"message": "mended", "attempt": 1}));
 }
+
+#[tokio::test]
+async fn a_batch_is_accepted_job_by_job_and_runs() {
+    let (_gate, stack) = (super::shared().await, Stack::from_env());
+    let mut jobs: Vec<Value> = (0..30).map(|i| json!({"kind": "echo", "payload": {"message": i}})).collect();
+    jobs[7] = json!({"kind": "nonsense", "payload": {}});
+    jobs[8]["idempotency_key"] = "e2e-batch".into();
+    let first = stack.post_ok("/v1/jobs/batch", &json!({ "jobs": jobs }), 207).await;
+    for (i, result) in first.body["results"].as_array().expect("results").iter().enumerate() {
+        if i == 7 {
+            assert_eq!(result["problem"]["errors"][0]["pointer"], "/jobs/7/kind");
+            continue;
+        }
+        let job = stack.final_job(result["job"]["id"].as_str().expect("an id")).await;
+        assert_eq!(job.body["result"], json!({"message": i, "attempt": 1}));
+    }
+    let again = stack.post_ok("/v1/jobs/batch", &json!({"jobs": [jobs[8]]}), 202).await;
+    assert_eq!(again.str("/results/0/job/id"), first.str("/results/8/job/id"));
+
+    let kinds = stack.get("/v1/kinds").await;
+    let echo = kinds.body.as_array().expect("kinds").iter().find(|kind| kind["kind"] == "echo").expect("echo");
+    assert_eq!(echo["schema"]["additionalProperties"], false);
+    assert!(echo["timeout_seconds"].as_u64().is_some_and(|seconds| seconds > 0));
+}

@@ -90,7 +90,9 @@ pub async fn submit(
     body: Body<JobRequest>,
 ) -> Answer<Response> {
     let now = api.now();
-    let new = new_job(&caller.tenant, &headers, body, now)?;
+    let mut faults = Vec::new();
+    let key = idempotency_key(&headers, &mut faults);
+    let new = new_job(&caller.tenant, key, body, now, faults)?;
     check_owner(&api, &new.tenant, new.kind, &new.payload).await?;
     let accepted = accept::submit(&api.intake, new, now).await?;
     let view = view(&api, &accepted.job, false).await?;
@@ -102,9 +104,14 @@ pub async fn submit(
     Ok(response)
 }
 
-fn new_job(tenant: &Tenant, headers: &HeaderMap, body: Body<JobRequest>, now: Timestamp) -> Answer<NewJob> {
-    let mut faults = Vec::new();
-    let key = idempotency_key(headers, &mut faults);
+/// What was asked as a job to be accepted; `faults` are those found before.
+pub(crate) fn new_job(
+    tenant: &Tenant,
+    key: Option<String>,
+    body: Body<JobRequest>,
+    now: Timestamp,
+    mut faults: Vec<Fault>,
+) -> Answer<NewJob> {
     let request = body.value;
     let kind = known_kind(&request.kind, &mut faults);
     let payload = checked_payload(request.payload)?;
@@ -175,10 +182,7 @@ pub(crate) async fn check_owner(api: &Api, tenant: &Tenant, kind: &Kind, payload
 fn idempotency_key(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Option<String> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let value = values.next()?;
-    let visible = value
-        .to_str()
-        .ok()
-        .filter(|text| (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()));
+    let visible = value.to_str().ok().filter(|text| visible_key(text));
     match (visible, values.next()) {
         (Some(text), None) => Some(text.to_owned()),
         _ => {
@@ -186,6 +190,11 @@ fn idempotency_key(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Option<Strin
             None
         }
     }
+}
+
+/// Whether it may be an idempotency key.
+pub(crate) fn visible_key(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 fn known_kind(name: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {

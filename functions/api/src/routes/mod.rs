@@ -2,9 +2,11 @@
 
 pub mod campaign_view;
 pub mod campaigns;
+pub mod job_batch;
 pub mod job_operations;
 pub mod job_view;
 pub mod jobs;
+pub mod kinds;
 pub mod meta;
 pub mod newsletters;
 pub mod subscribers;

@@ -16,7 +16,7 @@ async fn routes_and_document_are_the_same() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert_eq!(document["servers"][0]["url"], "/");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 16, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 18, "{:?}", paths.keys());
     for (path, item) in paths {
         for method in METHODS {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
@@ -131,6 +131,7 @@ async fn examples_work() {
     let mut tried = vec!["NewsletterRequest"];
     for (name, path) in [
         ("JobRequest", "/v1/jobs"),
+        ("BatchRequest", "/v1/jobs/batch"),
         ("UserRequest", "/v1/users"),
         ("SubscriberRequest", "/v1/subscribers"),
         ("CampaignRequest", "/v1/campaigns"),
@@ -170,6 +171,12 @@ async fn answers_are_as_described() {
     };
     check("Health", &site.get("/health").await.json());
     check("JobView", &site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "delay_seconds": 9})).await.json());
+    let batch = json!({"jobs": [{"kind": "echo", "payload": {}}, {"kind": "nonsense", "payload": {}}]});
+    let batch = site.post("/v1/jobs/batch", batch).await.expect(207).json();
+    check("BatchAnswer", &batch);
+    check("BatchResult", &batch["results"][0]);
+    check("BatchResult", &batch["results"][1]);
+    check("KindView", &site.get("/v1/kinds").await.expect(200).json()[0]);
     let registration = site.post("/v1/users", json!({"email": "a@example.com", "name": "A"})).await.json();
     check("Registration", &registration);
     check("UserView", &registration["user"]);

@@ -8,9 +8,12 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 
-const POSTS: [&str; 5] = ["/v1/jobs", "/v1/users", "/v1/subscribers", "/v1/newsletters", "/v1/campaigns"];
+const POSTS: [&str; 6] =
+    ["/v1/jobs", "/v1/jobs/batch", "/v1/users", "/v1/subscribers", "/v1/newsletters", "/v1/campaigns"];
 
-const FIELDS: [&str; 30] = [
+const FIELDS: [&str; 32] = [
+    "jobs",
+    "idempotency_key",
     "kind",
     "payload",
     "run_at",
@@ -89,6 +92,7 @@ fn nearly_right() -> impl Strategy<Value = Value> {
     let right = select(vec![
         json!({"kind": "echo", "payload": {"message": 1}, "delay_seconds": 1, "tags": ["a"]}),
         json!({"kind": "welcome", "payload": {"user": "usr_1"}, "max_attempts": 3}),
+        json!({"jobs": [{"kind": "echo", "payload": {}, "idempotency_key": "k"}, {"kind": "x"}, null]}),
         json!({"email": "a@example.com", "name": "A", "time_zone": "UTC", "subscribe": []}),
         crate::site::subscriber("nl_x", "a@example.com"),
         crate::site::newsletter(),

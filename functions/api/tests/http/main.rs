@@ -7,6 +7,7 @@ mod document;
 mod events;
 mod fences;
 mod hostile;
+mod job_batch;
 mod job_operations;
 mod jobs;
 mod keys;

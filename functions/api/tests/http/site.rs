@@ -20,6 +20,7 @@ use millrace::testing::{
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tower::ServiceExt;
 
 pub(crate) struct Site {
@@ -112,6 +113,7 @@ impl Site {
             run: Arc::new(run.clone()),
             keys: KeyRing::new(Arc::new(keys.clone())),
             tokens: TokenBox::new(Arc::new(keys.clone()), TokenKey::generate(&[5; TOKEN_KEY_BYTES])),
+            longest_attempt: Duration::from_secs(28),
             clock: shared,
         };
         change(&mut api);

@@ -1,0 +1,42 @@
+//! The kinds of jobs there are.
+
+use crate::app::Api;
+use crate::auth::{Caller, JobsRead};
+use crate::problem::{KeyProblems, ServiceProblems};
+use axum::Json;
+use axum::extract::State;
+use millrace::jobs::KINDS;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// A kind of job.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct KindView {
+    /// Its name.
+    #[schema(example = "echo")]
+    pub kind: String,
+    /// The JSON Schema (2020-12) of its payload.
+    #[schema(value_type = Object)]
+    pub schema: Value,
+    /// How often it is tried when the submitter does not say.
+    pub max_attempts: u32,
+    /// How long one attempt may take at most, in seconds, when the submitter does not say less.
+    pub timeout_seconds: u64,
+}
+
+/// List the kinds of jobs.
+#[utoipa::path(
+    get, path = "/v1/kinds", operation_id = "list_kinds", tag = "jobs", security(("key" = ["jobs:read"])),
+    responses((status = 200, body = Vec<KindView>), KeyProblems, ServiceProblems)
+)]
+pub async fn list(_: Caller<JobsRead>, State(api): State<Arc<Api>>) -> Json<Vec<KindView>> {
+    let kinds = KINDS.iter().map(|kind| KindView {
+        kind: kind.name.to_owned(),
+        schema: (kind.schema)(),
+        max_attempts: kind.max_attempts,
+        timeout_seconds: api.longest_attempt.as_secs(),
+    });
+    Json(kinds.collect())
+}
