@@ -9,5 +9,6 @@ pub mod extract;
 mod fields;
 pub mod gateway;
 mod middleware;
+mod prefer;
 pub mod problem;
 pub mod routes;

@@ -1,5 +1,6 @@
 //! What surrounds every request: its id, the fence against a panic, its longest time, the headers of every answer, and the one log line.
 
+use crate::prefer;
 use crate::problem::Problem;
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, header};
@@ -18,6 +19,9 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// How long a request may take. API Gateway gives up after 30 s, and its answer would not say that asking again helps.
 const LONGEST: Duration = Duration::from_secs(20);
 
+/// What a request that wants to wait may take beyond its wait.
+const AFTER_WAIT: Duration = Duration::from_secs(3);
+
 /// Runs a request. The query is never logged: it may hold a token.
 pub(crate) async fn around(request: Request, next: Next) -> Response {
     let id = request_id(&request);
@@ -25,7 +29,8 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
-    let run = tokio::time::timeout(LONGEST, AssertUnwindSafe(next.run(request)).catch_unwind());
+    let longest = prefer::wait(request.headers()).map_or(LONGEST, |wait| LONGEST.max(wait + AFTER_WAIT));
+    let run = tokio::time::timeout(longest, AssertUnwindSafe(next.run(request)).catch_unwind());
     let mut response = match run.instrument(span.clone()).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
@@ -33,7 +38,7 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
             Problem::internal().into_response()
         }
         Err(_) => {
-            let late = PortError::Unavailable(anyhow::anyhow!("no answer within {LONGEST:?}"));
+            let late = PortError::Unavailable(anyhow::anyhow!("no answer within {longest:?}"));
             span.in_scope(|| Problem::from(late)).into_response()
         }
     };

@@ -51,6 +51,21 @@ async fn a_dead_job_is_retried_with_all_its_attempts() {
 }
 
 #[tokio::test]
+async fn who_waits_is_answered_at_the_jobs_end() {
+    let (_gate, stack) = (super::shared().await, Stack::from_env());
+    let wait = async |id: &str, seconds: u32| {
+        let request = stack.request(reqwest::Method::GET, &format!("/v1/jobs/{id}"));
+        stack.ask(request.header("prefer", format!("wait={seconds}"))).await
+    };
+    let id = stack.echo(json!({"sleep_ms": 1_000}), json!({})).await;
+    let job = wait(&id, 25).await;
+    assert_eq!((job.status.as_u16(), job.str("/state")), (200, "succeeded"), "{}", job.text);
+    assert_eq!(job.headers["preference-applied"], "wait=25");
+    let later = stack.echo(json!({}), json!({"delay_seconds": 600})).await;
+    assert_eq!(wait(&later, 1).await.str("/state"), "scheduled");
+}
+
+#[tokio::test]
 async fn a_batch_is_accepted_job_by_job_and_runs() {
     let (_gate, stack) = (super::shared().await, Stack::from_env());
     let mut jobs: Vec<Value> = (0..30).map(|i| json!({"kind": "echo", "payload": {"message": i}})).collect();

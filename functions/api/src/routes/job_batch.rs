@@ -120,19 +120,14 @@ pub async fn submit(
     let mut accepted = accept::submit_many(&api.intake, good, now).await.into_iter();
     let mut results = Vec::with_capacity(outcomes.len());
     for (index, refused) in outcomes.into_iter().enumerate() {
-        let outcome = match (refused, accepted.len()) {
-            (Some(problem), _) => Err(problem),
-            (None, 0) => Err(Problem::internal()),
-            (None, _) => accepted.next().unwrap_or(Err(SubmitError::Mismatch)).map_err(|error| match error {
-                SubmitError::Mismatch => {
-                    Problem::invalid(vec![Fault::at(format!("/{KEY}"), "another request was made under this key")])
-                }
-                unavailable => unavailable.into(),
-            }),
-        };
-        let outcome = match outcome {
-            Ok(accepted) => view(&api, &accepted.job, false).await,
-            Err(problem) => Err(problem),
+        let outcome = match refused {
+            Some(problem) => Err(problem),
+            None => match accepted.next() {
+                Some(Ok(accepted)) => view(&api, &accepted.job, false).await,
+                Some(Err(SubmitError::Mismatch)) => Err(Problem::invalid(vec![key_is_used()])),
+                Some(Err(unavailable)) => Err(unavailable.into()),
+                None => Err(Problem::internal()),
+            },
         };
         results.push(match outcome {
             Ok(job) => BatchResult { index, status: StatusCode::ACCEPTED.as_u16(), job: Some(job), problem: None },
@@ -145,6 +140,10 @@ pub async fn submit(
     let all = results.iter().all(|result| result.job.is_some());
     let status = if all { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
     Ok((status, Json(BatchAnswer { results })))
+}
+
+fn key_is_used() -> Fault {
+    Fault::at(format!("/{KEY}"), "another request was made under this key")
 }
 
 /// An entry as a job to be accepted. Without its key it is the request that it would be alone, so that a job may be asked

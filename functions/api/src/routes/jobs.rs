@@ -3,6 +3,7 @@
 use crate::app::{Api, millis};
 use crate::auth::{Caller, JobsRead, JobsWrite};
 use crate::extract::{Body, Id, MAX_PAYLOAD};
+use crate::prefer;
 use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ServiceProblems};
 use crate::routes::job_view::{JobView, view};
 use axum::Json;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 /// How far ahead a job may be set.
@@ -248,14 +250,20 @@ pub struct ShowQuery {
 }
 
 /// See a job.
+///
+/// With `Prefer: wait=N` the answer comes when the job is `succeeded`, `dead` or `cancelled`, and after N seconds whatever its
+/// state is.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}", operation_id = "show_job", tag = "jobs", security(("key" = ["jobs:read"])),
     params(
         ("id" = String, Path, description = "The job"),
         ("include" = Option<String>, Query, description = "`payload`: show the payload too"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: wait up to N seconds for the job's end, at most 25"),
     ),
     responses(
-        (status = 200, body = JobView),
+        (status = 200, body = JobView, headers(
+            ("Preference-Applied" = String, description = "`wait=N`, with the N that was heeded"),
+        )),
         (status = 422, body = crate::problem::ProblemBody, content_type = "application/problem+json",
          description = "`include` is something else than `payload`"),
         NotFound, KeyProblems, ServiceProblems
@@ -266,15 +274,41 @@ pub async fn show(
     State(api): State<Arc<Api>>,
     Id(id): Id<JobId>,
     query: Result<Query<ShowQuery>, QueryRejection>,
-) -> Answer<Json<JobView>> {
+    headers: HeaderMap,
+) -> Answer<Response> {
     let include = query.map(|Query(query)| query.include);
     let with_payload = match include.as_ref().map(Option::as_deref) {
         Ok(None) => false,
         Ok(Some("payload")) => true,
         _ => return Err(Problem::invalid(vec![Fault::parameter("include", "may be `payload`")])),
     };
-    let job = find(&api, &caller.tenant, &id).await?;
-    Ok(Json(view(&api, &job, with_payload).await?))
+    let wait = prefer::wait(&headers);
+    let job = match wait {
+        Some(wait) => ended(&api, &caller.tenant, &id, wait).await?,
+        None => find(&api, &caller.tenant, &id).await?,
+    };
+    let mut response = Json(view(&api, &job, with_payload).await?).into_response();
+    if let Some(wait) = wait {
+        let applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs())).map_err(|_| Problem::internal())?;
+        response.headers_mut().insert(prefer::PREFERENCE_APPLIED, applied);
+    }
+    Ok(response)
+}
+
+/// The job at its end, or as it is after `wait`. Each look is one read of the table, so looks get rarer.
+async fn ended(api: &Api, tenant: &Tenant, id: &JobId, wait: Duration) -> Answer<Job> {
+    const RAREST: Duration = Duration::from_secs(1);
+    let end = Instant::now() + wait;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let job = find(api, tenant, id).await?;
+        let left = end.saturating_duration_since(Instant::now());
+        if job.state.is_final() || left.is_zero() {
+            return Ok(job);
+        }
+        tokio::time::sleep(pause.min(left)).await;
+        pause = (pause * 3 / 2).min(RAREST);
+    }
 }
 
 /// The tenant's job of this id.

@@ -117,6 +117,46 @@ async fn a_retried_welcome_is_about_the_tenants_own_users() {
     assert_eq!(site.post(&format!("/v1/jobs/{id}/retry"), edited).await.pointers(), ["/payload/user"]);
 }
 
+async fn get_waiting(site: &Site, id: &str, prefer: &str) -> crate::site::Reply {
+    let request = axum::http::Request::get(format!("/v1/jobs/{id}"))
+        .header("authorization", format!("Bearer {}", site.key))
+        .header("prefer", prefer);
+    site.send(request.body(Body::empty()).unwrap()).await.expect(200)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_answered_when_the_job_ends() {
+    let site = Site::new();
+    let id = submitted(&site, json!({})).await;
+    claimed(&site, &id).await;
+    let begun = tokio::time::Instant::now();
+    let finish = async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        apply(&site, &id, Event::Succeed { fence: 1, result: None }).await;
+    };
+    let (reply, ()) = tokio::join!(get_waiting(&site, &id, "wait=20"), finish);
+    assert_eq!((&reply.json()["state"], reply.header("preference-applied")), (&json!("succeeded"), Some("wait=20")));
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(4) && took <= Duration::from_secs(6), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_is_answered_in_time_whatever_the_job_does() {
+    let site = Site::new();
+    let id = submitted(&site, json!({})).await;
+    for (prefer, seconds, applied) in [
+        ("wait=3", 3, Some("wait=3")),
+        ("wait=600", 25, Some("wait=25")),
+        ("wait=0", 0, Some("wait=0")),
+        ("x", 0, None),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let reply = get_waiting(&site, &id, prefer).await;
+        assert_eq!((&reply.json()["state"], reply.header("preference-applied")), (&json!("queued"), applied));
+        assert_eq!(begun.elapsed().as_secs(), seconds, "{prefer}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_that_is_away_is_503() {
     let site = Site::new();
