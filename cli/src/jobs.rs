@@ -1,4 +1,4 @@
-//! `millrace jobs`: submit a job, look at one, cancel or retry it.
+//! `millrace jobs`: submit a job, look at one or at many, cancel or retry one.
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Submit(Submit),
     /// Show a job.
     Show(Show),
+    /// List jobs, the newest first.
+    List(List),
     /// Cancel a job: one that waits at once, one that runs when it next tells its progress.
     Cancel(Cancel),
     /// Try a dead or cancelled job again, with all its attempts.
@@ -60,6 +62,28 @@ pub(crate) struct Show {
     #[arg(long, value_enum)]
     include: Option<Include>,
     /// Print the job as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Which jobs to list.
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only jobs in this state: scheduled, queued, running, succeeded, dead or cancelled.
+    #[arg(long)]
+    state: Option<String>,
+    /// Only jobs of this kind.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only jobs with this tag.
+    #[arg(long)]
+    tag: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    /// Print the jobs as a JSON array.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -123,6 +147,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let job = options.connection.open()?.get(&format!("{path}{query}")).await?.body;
             show(&job, options.json)
         }
+        Command::List(options) => list(&options).await,
         Command::Cancel(options) => {
             let path = format!("{}/cancel", job_path(&options.id)?);
             let job = options.connection.open()?.post(&path, &json!({})).await?.body;
@@ -156,6 +181,45 @@ async fn submit(options: &Submit) -> anyhow::Result<()> {
         "succeeded" => Ok(()),
         other => bail!("the job ended {other}"),
     }
+}
+
+async fn list(options: &List) -> anyhow::Result<()> {
+    let api = options.connection.open()?;
+    let limit = usize::from(options.limit);
+    let (mut jobs, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let page = (limit - jobs.len()).min(100).to_string();
+        let given = [
+            ("state", options.state.as_deref()),
+            ("kind", options.kind.as_deref()),
+            ("tag", options.tag.as_deref()),
+            ("limit", Some(page.as_str())),
+            ("cursor", cursor.as_deref()),
+        ];
+        let mut answer = api.get(&format!("/v1/jobs?{}", query(&given)?)).await?.body;
+        if let Value::Array(found) = answer["jobs"].take() {
+            jobs.extend(found);
+        }
+        cursor = answer["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() || jobs.len() >= limit {
+            break;
+        }
+    }
+    if options.json {
+        return print::json(&jobs).context("standard output");
+    }
+    for job in &jobs {
+        let text = |name: &str| job[name].as_str().unwrap_or_default();
+        line(format_args!("{}  {:<9}  {:<10}  {}", text("id"), state(job), text("kind"), text("created_at")))?;
+    }
+    Ok(())
+}
+
+/// A query of those that have a value.
+fn query(pairs: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
+    let given = pairs.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+    let url = reqwest::Url::parse_with_params("http://query", given)?;
+    Ok(url.query().unwrap_or_default().to_owned())
 }
 
 /// The job, once it is in a final state.
@@ -212,6 +276,12 @@ mod tests {
         for wrong in ["", "[]", "1", "{", "@/nowhere"] {
             assert!(object(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_query_cannot_lead_elsewhere() {
+        let pairs = [("state", None), ("tag", Some("a&limit=1 ü/#")), ("limit", Some("5"))];
+        assert_eq!(query(&pairs).unwrap(), "tag=a%26limit%3D1+%C3%BC%2F%23&limit=5");
     }
 
     #[test]

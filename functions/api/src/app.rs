@@ -6,7 +6,7 @@ use crate::extract::MAX_BODY;
 use crate::middleware;
 use crate::problem::Problem;
 use crate::routes::{
-    campaigns, job_batch, job_operations, jobs, kinds, meta, newsletters, subscribers, unsubscribe, users,
+    campaigns, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, subscribers, unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
@@ -101,7 +101,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(document::base())
         .routes(routes!(meta::health))
         .routes(routes!(meta::openapi))
-        .routes(routes!(jobs::submit))
+        .routes(routes!(jobs::submit, job_list::list))
         .routes(routes!(job_batch::submit))
         .routes(routes!(jobs::show))
         .routes(routes!(job_operations::cancel))

@@ -1,10 +1,11 @@
+use super::batch_get::batch_get;
 use super::due::due_items;
 use super::item::{self, DUE_SHARDS, Item, due_shard, json, ms, n, s};
 use super::jobs_update::{Update, update};
 use super::port_error;
-use crate::domain::id::JobId;
+use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, Refused, State, transition};
-use crate::ports::{Applied, Created, DueJob, Jobs, PortError};
+use crate::ports::{Applied, Created, DueJob, Jobs, PortError, RecentJob};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -13,7 +14,7 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// Jobs in a DynamoDB table with the key `pk` and the sparse index `due`.
+/// Jobs in a DynamoDB table with the key `pk`, the sparse index `due` and the index `recent`.
 #[derive(Clone)]
 pub struct DynamoJobs {
     client: Client,
@@ -25,6 +26,10 @@ fn pk(id: &JobId) -> String {
 }
 
 impl DynamoJobs {
+    /// The name of the index of a tenant's jobs by the time they were accepted. It holds keys that never change, so only a
+    /// job's first write and its deletion cost more by it.
+    pub const RECENT_INDEX: &'static str = "recent";
+
     /// Jobs in `table`.
     #[must_use]
     pub fn new(client: Client, table: String) -> Self {
@@ -38,9 +43,8 @@ impl DynamoJobs {
 }
 
 fn due_job(item: &Item) -> Result<DueJob, PortError> {
-    let id = item::text(item, "pk")?.trim_start_matches("JOB#").to_owned();
     Ok(DueJob {
-        id: JobId::parse(id).map_err(|_| item::corrupt("pk"))?,
+        id: read_id(item)?,
         kind: item::text(item, "kind")?.to_owned(),
         tenant: item::parsed(item, "tenant")?,
         run_at: item::time(item, "due_at")?,
@@ -113,6 +117,55 @@ impl Jobs for DynamoJobs {
             }
             Err(error) => Err(port_error(error)),
         }
+    }
+
+    async fn get_many(&self, ids: &[JobId]) -> Result<Vec<Job>, PortError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(100) {
+            let keys = ids.iter().map(|id| Item::from([("pk".into(), s(pk(id)))])).collect();
+            for item in batch_get(&self.client, &self.table, keys, false).await? {
+                found.push(read(&item)?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn recent(
+        &self,
+        tenant: &Tenant,
+        after: Option<&RecentJob>,
+        limit: usize,
+    ) -> Result<Vec<RecentJob>, PortError> {
+        let mut found = Vec::with_capacity(limit);
+        let mut start = after.map(|after| {
+            Item::from([
+                ("tenant".into(), s(tenant.as_str())),
+                ("created_at".into(), ms(after.created_at)),
+                ("pk".into(), s(pk(&after.id))),
+            ])
+        });
+        while found.len() < limit {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(Self::RECENT_INDEX)
+                .key_condition_expression("tenant = :tenant")
+                .expression_attribute_values(":tenant", s(tenant.as_str()))
+                .scan_index_forward(false)
+                .limit(i32::try_from(limit - found.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start);
+            let answer = query.send().await.map_err(port_error)?;
+            for item in answer.items() {
+                let (created_at, id) = (item::time(item, "created_at")?, read_id(item)?);
+                found.push(RecentJob { created_at, id });
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {
@@ -193,11 +246,15 @@ fn write(job: &Job) -> Result<Item, PortError> {
     Ok(item)
 }
 
+fn read_id(item: &Item) -> Result<JobId, PortError> {
+    let id = item::text(item, "pk")?.trim_start_matches("JOB#");
+    JobId::parse(id).map_err(|_| item::corrupt("pk"))
+}
+
 fn read(item: &Item) -> Result<Job, PortError> {
-    let id = item::text(item, "pk")?.trim_start_matches("JOB#").to_owned();
     let state = item::text(item, "state")?;
     Ok(Job {
-        id: JobId::parse(id).map_err(|_| item::corrupt("pk"))?,
+        id: read_id(item)?,
         tenant: item::parsed(item, "tenant")?,
         kind: item::text(item, "kind")?.to_owned(),
         state: State::ALL.into_iter().find(|known| known.as_str() == state).ok_or_else(|| item::corrupt("state"))?,

@@ -1,5 +1,6 @@
 //! All effects: one adapter for each port. The only place that names the AWS SDK.
 
+mod batch_get;
 mod blobs;
 mod campaigns;
 mod chunks;

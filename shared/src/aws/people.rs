@@ -1,22 +1,19 @@
+use super::batch_get::batch_get;
 use super::item::{Item, ms, s};
 use super::mail_items::{
     META, newsletter_pk, read_newsletter, read_subscriber, read_user, subscriber_pk, subscribers_pk, user_pk,
     write_newsletter, write_subscriber, write_user,
 };
-use super::{DynamoMail, dice, port_error};
+use super::{DynamoMail, port_error};
 use crate::domain::id::{NewsletterId, UserId};
 use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
 use crate::ports::{Added, Newsletters, PortError, SubscriberPage, Subscribers, Users};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 use std::collections::HashMap;
-use std::time::Duration;
-
-/// How often the rest of a read is asked for that DynamoDB left undone.
-const TRIES: u32 = 6;
 
 fn added<T>(old: Option<Item>, read: impl FnOnce(&Item) -> Result<T, PortError>) -> Result<Added<T>, PortError> {
     Ok(match old {
@@ -67,25 +64,6 @@ fn subscriber_key(key: &SubscriberKey) -> Item {
 }
 
 impl DynamoMail {
-    /// Reads items by their keys, at most 100, asking again for those that were left out.
-    async fn read_many(&self, keys: Vec<Item>) -> Result<Vec<Item>, PortError> {
-        let mut found = Vec::new();
-        let mut wanted = keys;
-        for attempt in 1..=TRIES {
-            let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build();
-            let keys = keys.map_err(|error| PortError::Refused(error.into()))?;
-            let answer =
-                self.client.batch_get_item().request_items(&self.table, keys).send().await.map_err(port_error)?;
-            found.extend(answer.responses.unwrap_or_default().remove(&self.table).unwrap_or_default());
-            wanted = match answer.unprocessed_keys.and_then(|mut rest| rest.remove(&self.table)) {
-                Some(rest) if !rest.keys().is_empty() => rest.keys,
-                _ => return Ok(found),
-            };
-            tokio::time::sleep(Duration::from_millis(25 << attempt).mul_f64(dice())).await;
-        }
-        Err(PortError::Throttled(anyhow::anyhow!("{} items were not read in {TRIES} tries", wanted.len())))
-    }
-
     /// One page of one of a newsletter's partitions, and where the next begins.
     async fn partition(
         &self,
@@ -127,7 +105,8 @@ impl Subscribers for DynamoMail {
         if unique.is_empty() {
             return Ok(Vec::new());
         }
-        let items = self.read_many(unique.into_iter().map(subscriber_key).collect()).await?;
+        let items =
+            batch_get(&self.client, &self.table, unique.into_iter().map(subscriber_key).collect(), true).await?;
         let mut found = HashMap::new();
         for item in &items {
             let subscriber = read_subscriber(item)?;

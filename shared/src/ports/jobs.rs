@@ -37,6 +37,15 @@ pub struct DueJob {
     pub run_at: Timestamp,
 }
 
+/// A job's place among its tenant's jobs, by the time it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecentJob {
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// Which.
+    pub id: JobId,
+}
+
 /// The table of jobs.
 #[async_trait]
 pub trait Jobs: Send + Sync {
@@ -48,6 +57,19 @@ pub trait Jobs: Send + Sync {
 
     /// Lets `event` happen to the job, if [`crate::domain::job::transition`] allows it, in one atomic write.
     async fn apply(&self, id: &JobId, event: &Event, now: Timestamp) -> Result<Applied, PortError>;
+
+    /// Reads jobs, in no order; those that are not there are left out. It may show a job as it was a moment ago.
+    async fn get_many(&self, ids: &[JobId]) -> Result<Vec<Job>, PortError>;
+
+    /// At most `limit` (1 or more) of the tenant's jobs, the newest first, that come after the place `after`. Fewer: there are
+    /// no more. The order among jobs of one millisecond is any, but always the same. A job may appear late, and stay for a
+    /// while after it was deleted.
+    async fn recent(
+        &self,
+        tenant: &Tenant,
+        after: Option<&RecentJob>,
+        limit: usize,
+    ) -> Result<Vec<RecentJob>, PortError>;
 
     /// At most `limit` jobs that wait for the clock and are due at `until`, earliest first within a shard. It may show a job
     /// that has just been released.

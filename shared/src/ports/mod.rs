@@ -13,7 +13,7 @@ mod queue;
 pub use blobs::{Blobs, PutBlob};
 pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Lane, Pace, Written};
 pub use clock::{Clock, SystemClock};
-pub use jobs::{Applied, Created, DueJob, Jobs};
+pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
 pub use keys::{Keys, TokenKeys};
 pub use mail::{Mail, MailError, MailLedger, Mailer, Opened};
 pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};

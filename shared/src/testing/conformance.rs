@@ -10,7 +10,7 @@ pub use people::{newsletters, subscribers, users};
 
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Carrier, Event, Job, JobError, Progress, Refused, State, Stored, transition};
-use crate::ports::{Applied, Created, Jobs, MailLedger, Opened};
+use crate::ports::{Applied, Created, Jobs, MailLedger, Opened, RecentJob};
 use jiff::Timestamp;
 use serde_json::json;
 use std::time::Duration;
@@ -62,6 +62,7 @@ pub async fn jobs(store: &dyn Jobs, salt: &str, now: Timestamp) {
     created_once(store, salt, now).await;
     every_event_from_every_state(store, salt, now).await;
     due_is_what_waits_for_the_clock(store, salt, now).await;
+    recent_is_each_job_of_a_tenant_once(store, salt, now).await;
 }
 
 async fn created_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
@@ -189,6 +190,42 @@ async fn due_is_what_waits_for_the_clock(store: &dyn Jobs, salt: &str, now: Time
     let claim = Event::Claim { lease_until: soon, owner: 1 };
     done(store.apply(&unwanted.id, &claim, now).await.expect("apply"));
     assert!(!ids(soon).await.contains(&unwanted.id), "a worker has it");
+}
+
+async fn recent_is_each_job_of_a_tenant_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
+    let tenant = Tenant::parse(format!("recent-{salt}")).expect("a tenant");
+    let mut made = Vec::new();
+    for i in 0..7_u64 {
+        // Some are of one millisecond.
+        let created_at = now + Duration::from_millis(i / 3);
+        let job = queued_job(&format!("{salt}-recent-{i}"), created_at);
+        let job = Job { tenant: tenant.clone(), ..job };
+        store.create(&job, false).await.expect("create");
+        made.push(job);
+    }
+    // What happens to a job does not move it.
+    let claim = Event::Claim { lease_until: now + Duration::from_secs(60), owner: 1 };
+    made[0] = done(store.apply(&made[0].id, &claim, now + Duration::from_secs(1)).await.expect("apply"));
+    let mut listed: Vec<RecentJob> = Vec::new();
+    loop {
+        let page = store.recent(&tenant, listed.last(), 2).await.expect("recent");
+        let last = page.len() < 2;
+        listed.extend(page);
+        if last {
+            break;
+        }
+        assert!(listed.len() <= made.len(), "it does not end: {listed:?}");
+    }
+    assert!(listed.is_sorted_by(|newer, older| newer.created_at >= older.created_at), "{listed:?}");
+    assert_eq!(store.recent(&tenant, None, 100).await.expect("recent"), listed, "the order stays");
+    let ids: Vec<JobId> =
+        listed.iter().map(|place| place.id.clone()).chain([JobId::derived(&[salt, "none"])]).collect();
+    let mut found = store.get_many(&ids).await.expect("get_many");
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    made.sort_by(|a, b| a.id.cmp(&b.id));
+    assert_eq!(found, made);
+    let nobody = Tenant::parse(format!("nobody-{salt}")).expect("a tenant");
+    assert_eq!(store.recent(&nobody, listed.last(), 2).await.expect("recent"), []);
 }
 
 /// Walks a ledger of single mails through its histories. `salt` makes the names unique to this run.

@@ -1,7 +1,7 @@
 use super::Faults;
-use crate::domain::id::JobId;
+use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Carrier, Event, Job, State, transition};
-use crate::ports::{Applied, Created, DueJob, Jobs, PortError};
+use crate::ports::{Applied, Created, DueJob, Jobs, PortError, RecentJob};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -67,6 +67,29 @@ impl Jobs for MemoryJobs {
         });
         self.faults.after("apply").await?;
         Ok(applied)
+    }
+
+    async fn get_many(&self, ids: &[JobId]) -> Result<Vec<Job>, PortError> {
+        self.faults.before("get_many").await?;
+        Ok(self.with(|items| ids.iter().filter_map(|id| items.get(id).map(|(job, _)| job.clone())).collect()))
+    }
+
+    async fn recent(
+        &self,
+        tenant: &Tenant,
+        after: Option<&RecentJob>,
+        limit: usize,
+    ) -> Result<Vec<RecentJob>, PortError> {
+        self.faults.before("recent").await?;
+        let place = |job: &Job| (job.created_at, job.id.clone());
+        let after = after.map(|after| (after.created_at, after.id.clone()));
+        let mut places: Vec<(Timestamp, JobId)> = self.with(|items| {
+            let own = items.values().map(|(job, _)| job).filter(|job| job.tenant == *tenant);
+            own.map(place).filter(|place| after.as_ref().is_none_or(|after| place < after)).collect()
+        });
+        places.sort_by(|a, b| b.cmp(a));
+        places.truncate(limit);
+        Ok(places.into_iter().map(|(created_at, id)| RecentJob { created_at, id }).collect())
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueJob>, PortError> {

@@ -51,6 +51,33 @@ async fn a_dead_job_is_retried_with_all_its_attempts() {
 }
 
 #[tokio::test]
+async fn jobs_are_listed_newest_first_by_pages_and_filters() {
+    let (_gate, stack) = (super::shared().await, Stack::from_env());
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(stack.echo(json!({}), json!({"tags": ["e2e-list"], "delay_seconds": 600})).await);
+    }
+    stack.post_ok(&format!("/v1/jobs/{}/cancel", made[1]), &json!({}), 200).await;
+    let list = async |filter: &str| {
+        let (mut ids, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = stack.get(&format!("/v1/jobs?tag=e2e-list&limit=2&{filter}&cursor={cursor}")).await;
+            assert_eq!(page.status.as_u16(), 200, "{}", page.text);
+            let jobs = page.body["jobs"].as_array().expect("jobs");
+            ids.extend(jobs.iter().map(|job| job["id"].as_str().expect("an id").to_owned()));
+            match page.body["next_cursor"].as_str() {
+                Some(next) => next.clone_into(&mut cursor),
+                None => return ids,
+            }
+        }
+    };
+    let newest_first: Vec<_> = made.iter().rev().cloned().collect();
+    assert_eq!(list("").await, newest_first);
+    assert_eq!(list("state=cancelled&kind=echo").await, [made[1].as_str()]);
+    assert_eq!(stack.get("/v1/jobs?cursor=nonsense").await.status.as_u16(), 422);
+}
+
+#[tokio::test]
 async fn who_waits_is_answered_at_the_jobs_end() {
     let (_gate, stack) = (super::shared().await, Stack::from_env());
     let wait = async |id: &str, seconds: u32| {

@@ -3,6 +3,7 @@
 pub mod campaign_view;
 pub mod campaigns;
 pub mod job_batch;
+pub mod job_list;
 pub mod job_operations;
 pub mod job_view;
 pub mod jobs;

@@ -176,6 +176,9 @@ async fn answers_are_as_described() {
     check("BatchAnswer", &batch);
     check("BatchResult", &batch["results"][0]);
     check("BatchResult", &batch["results"][1]);
+    let page = site.get("/v1/jobs?limit=1").await.expect(200).json();
+    check("JobPage", &page);
+    check("JobView", &page["jobs"][0]);
     check("KindView", &site.get("/v1/kinds").await.expect(200).json()[0]);
     let registration = site.post("/v1/users", json!({"email": "a@example.com", "name": "A"})).await.json();
     check("Registration", &registration);

@@ -8,6 +8,7 @@ mod events;
 mod fences;
 mod hostile;
 mod job_batch;
+mod job_list;
 mod job_operations;
 mod jobs;
 mod keys;
