@@ -70,7 +70,7 @@ pub async fn retry(
         None => Err(PortError::Refused(anyhow::anyhow!("no queue is wired for the kind {}", job.kind))),
     };
     let released = match sent {
-        Ok(()) => intake.jobs.apply(&job.id, &Event::Release, now).await,
+        Ok(()) => intake.jobs.apply(&job.id, &Event::Release { run_at: now }, now).await,
         Err(error) => Err(error),
     };
     Ok(Wished::Done(match released {

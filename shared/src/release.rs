@@ -60,7 +60,7 @@ pub async fn release_due(
         let sent = queue.send(&messages).await;
         let outcomes = stream::iter(due.iter().zip(sent)).map(|(job, sent)| async move {
             sent?;
-            jobs.apply(&job.id, &Event::Release, now).await.map(drop)
+            jobs.apply(&job.id, &Event::Release { run_at: job.run_at }, now).await.map(drop)
         });
         let outcomes: Vec<Result<(), PortError>> = outcomes.buffer_unordered(CONCURRENCY).collect().await;
         for outcome in outcomes {

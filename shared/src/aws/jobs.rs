@@ -194,7 +194,7 @@ fn explain(job: &Job, event: &Event, now: Timestamp) -> Option<Refused> {
                 job.state == State::Dead && job.fence == *fence && job.error.as_ref() == Some(error)
             }
             Event::Condemn { error } => job.state == State::Dead && job.error.as_ref() == Some(error),
-            Event::Release => job.state == State::Queued,
+            Event::Release { run_at } => job.state == State::Queued && job.run_at == Some(*run_at),
             Event::Cancel => job.state == State::Cancelled,
             Event::Stop { fence } => job.state == State::Cancelled && job.fence == *fence,
             Event::Retry { payload } => {

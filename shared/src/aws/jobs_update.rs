@@ -96,12 +96,13 @@ pub(super) fn update(pk: &str, event: &Event, now: Timestamp) -> Result<Update, 
     let mut draft = Draft::default();
     draft.set("updated_at", ms(now));
     let condition = match event {
-        Event::Release => {
+        Event::Release { run_at } => {
             draft.state(State::Queued);
             draft.remove("due_shard");
             draft.remove("due_at");
             let scheduled = draft.value("scheduled", s(State::Scheduled.as_str()));
-            format!("#state = {scheduled}")
+            let (run_at_name, found) = (draft.name("run_at"), draft.value("found", ms(*run_at)));
+            format!("#state = {scheduled} AND {run_at_name} = {found}")
         }
         Event::Claim { lease_until, owner } => {
             draft.state(State::Running);

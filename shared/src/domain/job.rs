@@ -160,7 +160,11 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The clock has put its message on the queue.
-    Release,
+    Release {
+        /// The time under which the clock found it. A job that has since run and been put off to another time needs
+        /// another message, so it stays with the clock.
+        run_at: Timestamp,
+    },
     /// A worker takes it.
     Claim {
         /// Until when the worker surely is done or dead.
@@ -270,7 +274,7 @@ pub fn transition(job: &Job, event: &Event, now: Timestamp) -> Result<Job, Refus
     let mut next = job.clone();
     next.updated_at = now;
     match event {
-        Event::Release => next.state = State::Queued,
+        Event::Release { .. } => next.state = State::Queued,
         Event::Claim { lease_until, owner } => {
             next.owner = Some(*owner);
             next.state = State::Running;
@@ -331,8 +335,8 @@ pub fn transition(job: &Job, event: &Event, now: Timestamp) -> Result<Job, Refus
 
 fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
     match event {
-        Event::Release => match job.state {
-            State::Scheduled => Ok(()),
+        Event::Release { run_at } => match job.state {
+            State::Scheduled if job.run_at == Some(*run_at) => Ok(()),
             state if state.is_final() => Err(Refused::Final),
             _ => Err(Refused::WrongState),
         },

@@ -97,6 +97,17 @@ fn a_snooze_gives_its_attempt_back_but_not_its_fence() {
 }
 
 #[test]
+fn a_release_for_an_earlier_time_leaves_the_job_with_the_clock() {
+    let first = Job { state: State::Scheduled, run_at: Some(at(1)), ..queued(3) };
+    // Its message was quicker than the release: the job has run meanwhile, and has been put off for long.
+    let running = transition(&first, &claim(10), at(1)).unwrap();
+    let back = Event::GiveBack { fence: 1, run_at: at(2_000), spent: false, by: Carrier::Clock, error: None };
+    let later = transition(&running, &back, at(2)).unwrap();
+    assert_eq!(transition(&later, &Event::Release { run_at: at(1) }, at(3)), Err(Refused::WrongState));
+    assert_eq!(transition(&later, &Event::Release { run_at: at(2_000) }, at(1_990)).unwrap().state, State::Queued);
+}
+
+#[test]
 fn an_expired_job_is_not_started() {
     let job = Job { expires_at: Some(at(5)), ..queued(3) };
     assert!(transition(&job, &claim(20), at(4)).is_ok());
@@ -107,7 +118,7 @@ fn an_expired_job_is_not_started() {
 fn a_final_job_takes_no_event() {
     let running = transition(&queued(2), &claim(10), at(1)).unwrap();
     let done = transition(&running, &Event::Succeed { fence: 1, result: None }, at(2)).unwrap();
-    for event in [claim(20), Event::Release, Event::Condemn { error: failed() }] {
+    for event in [claim(20), Event::Release { run_at: at(0) }, Event::Condemn { error: failed() }] {
         assert_eq!(transition(&done, &event, at(30)), Err(Refused::Final), "{event:?}");
     }
     assert_eq!(transition(&done, &Event::Succeed { fence: 1, result: None }, at(3)), Err(Refused::Lost));
@@ -169,7 +180,7 @@ fn only_what_is_dead_or_cancelled_is_retried() {
 fn any_event() -> impl Strategy<Value = Event> {
     let by = prop_oneof![Just(Carrier::Queue), Just(Carrier::Clock)];
     prop_oneof![
-        Just(Event::Release),
+        (0i64..200).prop_map(|run| Event::Release { run_at: at(run) }),
         (0i64..200).prop_map(claim),
         (0u64..6).prop_map(|fence| Event::Succeed { fence, result: None }),
         (0u64..6).prop_map(|fence| Event::Bury { fence, error: failed() }),

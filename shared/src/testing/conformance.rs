@@ -73,14 +73,14 @@ async fn created_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
     let other = Job { fingerprint: "other".into(), ..job.clone() };
     assert_eq!(store.create(&other, false).await.expect("create"), Created::Exists(Box::new(job.clone())));
     let missing = JobId::derived(&[salt, "missing"]);
-    assert_eq!(store.apply(&missing, &Event::Release, now).await.expect("apply"), Applied::Missing);
+    assert_eq!(store.apply(&missing, &Event::Release { run_at: now }, now).await.expect("apply"), Applied::Missing);
 }
 
 fn events(now: Timestamp) -> Vec<Event> {
     let later = now + Duration::from_secs(60);
     let error = JobError::new("transient", "a \"quoted\" message", 1, now);
     let mut events = vec![
-        Event::Release,
+        Event::Release { run_at: now },
         Event::Claim { lease_until: later, owner: 7 },
         Event::Condemn { error: error.clone() },
         Event::Cancel,
@@ -118,7 +118,10 @@ fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
         ("running", vec![claim.clone()]),
         ("waiting", vec![claim.clone(), back(Carrier::Queue)]),
         ("scheduled", vec![claim.clone(), back(Carrier::Clock)]),
-        ("released", vec![claim.clone(), back(Carrier::Clock), Event::Release]),
+        (
+            "released",
+            vec![claim.clone(), back(Carrier::Clock), Event::Release { run_at: now + Duration::from_secs(5) }],
+        ),
         ("succeeded", vec![claim.clone(), Event::Succeed { fence: 1, result: None }]),
         ("dead", vec![claim.clone(), bury.clone()]),
         ("asked", asked.clone()),
@@ -176,9 +179,14 @@ async fn due_is_what_waits_for_the_clock(store: &dyn Jobs, salt: &str, now: Time
     let entry = listed.iter().find(|due| due.id == far.id).expect("it is due");
     assert_eq!((entry.kind.as_str(), &entry.tenant, entry.run_at), ("echo", &far.tenant, soon));
     assert!(!ids(soon).await.contains(&carried.id), "a message carries it");
-    done(store.apply(&far.id, &Event::Release, now).await.expect("apply"));
+    let release = Event::Release { run_at: soon };
+    let stale = Event::Release { run_at: soon - Duration::from_secs(1) };
+    let refused = store.apply(&far.id, &stale, now).await.expect("apply");
+    assert!(matches!(refused, Applied::Refused(Refused::WrongState, _)), "{refused:?}");
+    assert!(ids(soon).await.contains(&far.id), "another time's release leaves it with the clock");
+    done(store.apply(&far.id, &release, now).await.expect("apply"));
     assert!(!ids(soon).await.contains(&far.id), "it was released");
-    let refused = store.apply(&far.id, &Event::Release, now + Duration::from_secs(1)).await.expect("apply");
+    let refused = store.apply(&far.id, &release, now + Duration::from_secs(1)).await.expect("apply");
     assert!(matches!(refused, Applied::Refused(Refused::WrongState, _)), "{refused:?}");
 
     let unwanted = Job { state: State::Scheduled, run_at: Some(soon), ..queued_job(&format!("{salt}-unwanted"), now) };
