@@ -176,8 +176,10 @@ async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded
         Created::Exists(old) if old.fingerprint == job.fingerprint && old.kind == job.kind => (*old, true),
         Created::Exists(_) => return Err(SubmitError::Mismatch),
     };
-    let wait = wait_until(job.run_at, now);
-    let waits = matches!(job.state, State::Queued | State::Scheduled) && wait <= Message::MAX_DELAY;
+    // A repeat always sends: by its own time it cannot tell who carries the job, because it may be older than the request
+    // that recorded it, and that one may have ended before it sent anything.
+    let waits = matches!(job.state, State::Queued | State::Scheduled) && (replayed || !by_clock);
+    let wait = wait_until(job.run_at, now).min(Message::MAX_DELAY);
     let message = waits.then(|| {
         let body =
             JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), carried.then_some(new.payload));

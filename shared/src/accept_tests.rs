@@ -99,6 +99,19 @@ async fn a_short_delay_is_the_messages_own_and_a_long_one_the_clocks() {
 }
 
 #[tokio::test]
+async fn a_repeat_that_is_older_than_the_recorded_job_brings_the_message_too() {
+    let world = world();
+    let at = |seconds| now() + Duration::from_secs(seconds);
+    let request =
+        |now: Timestamp| NewJob { run_at: Some(now + Duration::from_secs(890)), ..new_job(Some("k"), json!({})) };
+    world.queue.faults.refuse_next("send");
+    assert!(submit(&world.intake, request(at(60)), at(60)).await.is_err());
+    // It was made before and arrives after, so to it the job is more than 15 minutes away.
+    let again = submit(&world.intake, request(at(0)), at(0)).await.unwrap();
+    assert_eq!((again.replayed, world.queue.all().len()), (true, 1));
+}
+
+#[tokio::test]
 async fn a_large_payload_is_kept_beside_the_table() {
     let world = world();
     let large = json!({ "message": "x".repeat(Stored::INLINE_MAX) });
