@@ -11,6 +11,7 @@ use std::collections::HashMap;
 pub(super) struct World {
     pub(super) clock: ManualClock,
     pub(super) jobs: MemoryJobs,
+    pub(super) blobs: MemoryBlobs,
     pub(super) queue: MemoryQueue,
     pub(super) dead_letters: MemoryQueue,
     pub(super) intake: Intake,
@@ -35,8 +36,8 @@ impl World {
             dice: || 0.5,
         };
         let queues = HashMap::from([(Worker::Echo, Arc::new(queue.clone()) as Arc<dyn Queue>)]);
-        let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs), queues };
-        Self { clock, jobs, queue, dead_letters, intake, runner }
+        let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs.clone()), queues };
+        Self { clock, jobs, blobs, queue, dead_letters, intake, runner }
     }
 
     pub(super) async fn submit(&self, name: &str, payload: Value) -> JobId {
