@@ -81,6 +81,9 @@ pub(crate) async fn handle(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millrace::testing::{MemoryCampaigns, MemoryMailLedger};
+    use proptest::prelude::*;
+    use proptest::sample::select;
     use serde_json::json;
 
     fn mail(tags: serde_json::Value) -> SesMail {
@@ -101,6 +104,54 @@ mod tests {
     fn tags_of_others_name_none_of_ours() {
         for tags in [json!({}), json!({"campaign": ["spring"]}), json!({"job": ["x"]}), json!({"mail": []})] {
             assert_eq!(subject(&mail(tags.clone())), Subject::Foreign, "{tags}");
+        }
+    }
+
+    fn taken(body: &str) -> Read {
+        let (ledger, chunks) = (MemoryMailLedger::default(), MemoryCampaigns::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(handle(&ledger, &chunks, body, Timestamp::UNIX_EPOCH)).unwrap()
+    }
+
+    fn tag() -> impl Strategy<Value = String> {
+        let known = select(vec![
+            "cmp_1",
+            "0",
+            "49",
+            "255",
+            "256",
+            "4294967296",
+            "-1",
+            "18446744073709551616",
+            "",
+            "welcome-usr_1",
+        ]);
+        prop_oneof![known.prop_map(str::to_owned), ".{0,20}"]
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(body in ".*") {
+            prop_assert_eq!(taken(&body), Read::Unreadable);
+        }
+
+        #[test]
+        fn any_tags_are_answered(
+            kind in ".{0,20}",
+            id in ".{0,20}",
+            tags in prop::collection::btree_map(
+                prop_oneof![select(vec!["campaign", "chunk", "recipient", "attempt", "mail"]).prop_map(str::to_owned), ".{0,9}"],
+                prop::collection::vec(tag(), 0..3),
+                0..7,
+            ),
+        ) {
+            let body = json!({ "eventType": kind, "mail": { "messageId": id, "tags": tags } });
+            prop_assert_eq!(taken(&body.to_string()), Read::Done);
+        }
+
+        #[test]
+        fn an_event_of_another_form_is_put_aside(mail in prop_oneof![Just(json!(null)), Just(json!([])), Just(json!({"messageId": 1}))]) {
+            prop_assert_eq!(taken(&json!({ "eventType": "Send", "mail": mail }).to_string()), Read::Unreadable);
         }
     }
 }

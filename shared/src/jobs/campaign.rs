@@ -67,6 +67,7 @@ impl ChunkMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_is_sent_reads_back_and_nothing_else_does() {
@@ -79,5 +80,32 @@ mod tests {
         assert!(ChunkMessage::parse(&hint.body).is_err());
         assert!(CampaignHint::parse(&chunk.body).is_err());
         assert_eq!(CampaignHint::parse(r#"{"v":2}"#), Err(UnreadableMessage::Version(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_answered(
+            body in prop_oneof![
+                ".*",
+                "\\{\"v\":1,\"campaign\":\"(cmp_[0-9a-f]{0,40}|.{0,20})\",\"chunk\":-?[0-9]{1,12}\\}",
+                "\\{\"v\":1,\"campaign\":\"cmp_[0-9a-f]{32}\"\\}",
+            ],
+        ) {
+            // What is read says the same when it is written again: nothing was guessed.
+            if let Ok(hint) = CampaignHint::parse(&body) {
+                prop_assert_eq!(CampaignHint::parse(&serde_json::json!(&hint).to_string()), Ok(hint));
+            }
+            if let Ok(chunk) = ChunkMessage::parse(&body) {
+                prop_assert_eq!(ChunkMessage::parse(&serde_json::json!(&chunk).to_string()), Ok(chunk));
+            }
+        }
+
+        #[test]
+        fn every_chunk_reads_back(key in ".*", number: u32) {
+            let campaign = CampaignId::derived(&[&key]);
+            let message = ChunkMessage::message(campaign.clone(), number, Tenant::parse("t").unwrap());
+            let read = ChunkMessage::parse(&message.body).unwrap();
+            prop_assert_eq!((read.campaign, read.chunk), (campaign, number));
+        }
     }
 }
