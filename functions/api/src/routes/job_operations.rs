@@ -63,7 +63,7 @@ pub struct RetryRequest {
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", security(("key" = ["jobs:write"])),
     params(("id" = String, Path, description = "The job")),
-    request_body = RetryRequest,
+    request_body = Option<RetryRequest>,
     responses(
         (status = 202, body = JobView, description = "It is tried again"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json",
