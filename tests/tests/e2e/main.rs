@@ -10,6 +10,7 @@ mod job_operations;
 mod jobs;
 mod registration;
 mod schedule;
+mod storm;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
