@@ -1,11 +1,12 @@
 //! Callers, workers, the clock, queue, table and mail service under a seeded scheduler that ends or freezes any of them
-//! between any two calls, refuses calls, loses answers, delivers twice and out of order, and jumps in time.
+//! between any two calls, refuses calls, loses answers, delivers twice and out of order, cancels and retries, and jumps in time.
 
 use super::World;
 use super::*;
 use crate::accept::{Accepted, NewJob, SubmitError, fingerprint, submit};
 use crate::domain::id::{JobId, Tenant};
 use crate::jobs::kind;
+use crate::operate;
 use crate::ports::{Mail, MailError, MailLedger as _};
 use crate::release::release_due;
 use crate::single_mail::{Post, send_once};
@@ -13,7 +14,7 @@ use crate::testing::{Faults, MemoryJobs, MemoryMailLedger, MemoryMailer};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use fastrand::Rng;
 use futures::future::LocalBoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::task::Poll;
 
@@ -227,6 +228,7 @@ async fn storm(seed: u64, tally: &mut Tally) {
     let mut callers: Vec<Caller> = (0..CALLERS).map(|i| Caller::new(seed, i, &mut dice)).collect();
     let mut tasks: Vec<Task> = Vec::new();
     let mut ended: BTreeMap<JobId, Job> = BTreeMap::new();
+    let mut meddled: BTreeSet<JobId> = BTreeSet::new();
     let (mut told, mut told_at, mut unkeyed) = (0, world.clock.now(), 0);
     for step in 0..2_000 {
         let stormy = step < STORM;
@@ -266,6 +268,22 @@ async fn storm(seed: u64, tally: &mut Tally) {
             let (new, intake) = (caller.request(unkeyed, now), &world.intake);
             let work = Box::pin(async move { Done::Answer(Box::new(submit(intake, new, now).await)) });
             tasks.push(Task { role: Role::Api(i), deadline: now + TIMEOUT, frozen: false, work });
+        }
+        // In some storms somebody cancels and retries without looking.
+        let any = world.jobs.all();
+        if stormy && seed % PARTS == 1 && !any.is_empty() && dice.u8(0..6) == 0 {
+            let (job, cancel) = (any[dice.usize(0..any.len())].clone(), dice.bool());
+            meddled.insert(job.id.clone());
+            let (jobs, intake) = (&world.jobs, &world.intake);
+            let work = Box::pin(async move {
+                if cancel {
+                    let _ = operate::cancel(jobs, job, now).await;
+                } else {
+                    let _ = operate::retry(intake, &job, kind("echo").unwrap(), None, now).await;
+                }
+                Done::Ticked
+            });
+            tasks.push(Task { role: Role::Clock, deadline: now + TIMEOUT, frozen: false, work });
         }
         if stormy && dice.u8(0..20) == 0 {
             let accept = dice.bool();
@@ -318,7 +336,7 @@ async fn storm(seed: u64, tally: &mut Tally) {
             }
         }
         let all = world.jobs.all();
-        for job in all.iter().filter(|job| job.state.is_final()) {
+        for job in all.iter().filter(|job| job.state.is_final() && !meddled.contains(&job.id)) {
             let first = ended.entry(job.id.clone()).or_insert_with(|| job.clone());
             assert_eq!(first, job, "a final job changed");
         }
@@ -347,6 +365,9 @@ async fn storm(seed: u64, tally: &mut Tally) {
         };
         let job = jobs.get(id).unwrap_or_else(|| panic!("{id} was accepted and is lost"));
         assert!(job.state.is_final(), "{id} was accepted and is stuck: {job:?}");
+        if meddled.contains(id) {
+            continue;
+        }
         let wanted = job.created_at + caller.delay;
         assert!(work.first_start.get(id).is_none_or(|at| *at >= wanted), "{id} was started before its time");
         if caller.payload["fail"] == "permanent" && caller.payload["fail_attempts"].is_null() {
@@ -366,6 +387,7 @@ async fn storm(seed: u64, tally: &mut Tally) {
                 tally.count("succeeded", 1);
             }
             State::Dead => tally.count(&job.error.expect("a dead job says why").class, 1),
+            State::Cancelled => tally.count("cancelled", 1),
             _ => tally.count("never queued", 1),
         }
     }
@@ -399,7 +421,8 @@ async fn storms(part: u64) {
     }
     eprintln!("{tally:?}");
     let classes = ["succeeded", "transient", "throttled", "panic", "permanent", "crashed", "expired"];
-    for what in classes.into_iter().chain(["killed", "outlived its lease", "gave up"]) {
+    let cancelled = if part == 1 { ["cancelled"].as_slice() } else { &[] };
+    for &what in classes.iter().chain(&["killed", "outlived its lease", "gave up"]).chain(cancelled) {
         assert!(chosen.is_some() || tally.0.contains_key(what), "no storm came to: {what}");
     }
 }
