@@ -85,6 +85,7 @@ pub(crate) fn parameters(addresses: &Addresses, given: &[(String, String)]) -> P
         ("NewsletterRate", "200"),
         ("SettleSeconds", "30"),
         ("WorkerTimeout", "30"),
+        ("WorkerTimeout", "30"),
     ];
     let mut all: Parameters = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     all.extend(given.iter().cloned());
@@ -233,6 +234,21 @@ mod tests {
         let all = parameters(&addresses, &given);
         assert_eq!((all["Stage"].as_str(), all["WorkerTimeout"].as_str()), ("test", "10"));
         assert_eq!(all["LocalApiId"], addresses.api_id);
+    }
+
+    #[test]
+    fn whatever_a_function_reads_is_in_the_environment_for_one_run_outside_the_engine() {
+        let addresses = Addresses::of(&Memory { name: "x".to_owned(), ..Memory::default() });
+        let outputs = FUNCTION_VARIABLES.iter().filter(|(_, source)| !["PublicUrl", "Sender"].contains(source));
+        let outputs = outputs.map(|(_, source)| ((*source).to_owned(), "x".to_owned())).collect();
+        let found = function_variables(&outputs, &parameters(&addresses, &[]));
+        let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/template.yaml")).unwrap();
+        // Only these two have a value without it.
+        let names = template.lines().filter_map(|line| line.strip_prefix("          ")?.split_once(": !"));
+        let names = names.map(|(name, _)| name).filter(|name| !["LOG_LEVEL", "MAIL_CONFIGURATION_SET"].contains(name));
+        for name in names.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) {
+            assert!(found.contains_key(name), "{name} is missing");
+        }
     }
 
     #[test]
