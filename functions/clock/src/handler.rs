@@ -53,3 +53,86 @@ impl Tower {
         Ok(Tick { jobs, campaigns })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+    use millrace::campaigns::Dispatcher;
+    use millrace::domain::job::{Job, State};
+    use millrace::ports::Clock as _;
+    use millrace::testing::{ManualClock, MemoryCampaigns, MemoryJobs, MemoryQueue, conformance};
+    use std::time::Duration;
+
+    struct World {
+        clock: ManualClock,
+        jobs: MemoryJobs,
+        echo: MemoryQueue,
+        tower: Tower,
+    }
+
+    fn world() -> World {
+        let (clock, jobs) = (ManualClock::default(), MemoryJobs::default());
+        let [echo, newsletter, run] = std::array::from_fn(|_| MemoryQueue::new(Arc::new(clock.clone())));
+        let campaigns = Arc::new(MemoryCampaigns::default());
+        let dispatcher = Dispatcher {
+            campaigns: campaigns.clone(),
+            chunks: campaigns.clone(),
+            pace: campaigns,
+            queue: Arc::new(newsletter),
+            rate: 10.0,
+        };
+        let settle = SignedDuration::from_secs(900);
+        let tower = Tower {
+            jobs: Box::new(jobs.clone()),
+            queues: HashMap::from([(Worker::Echo, Arc::new(echo.clone()) as Arc<dyn Queue>)]),
+            keeper: Keeper { dispatcher, planner_queue: Arc::new(run), settle },
+        };
+        World { clock, jobs, echo, tower }
+    }
+
+    impl World {
+        async fn scheduled(&self, seconds: u64) -> Job {
+            let now = self.clock.now();
+            let run_at = Some(now + Duration::from_secs(seconds));
+            let job = Job { state: State::Scheduled, run_at, ..conformance::queued_job("one", now) };
+            self.jobs.create(&job, true).await.unwrap();
+            job
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_leaves_ahead_of_its_time_and_arrives_at_it() {
+        let world = world();
+        let job = world.scheduled(50).await;
+        let tick = world.tower.tick(world.clock.now()).await.unwrap();
+        assert_eq!((tick.jobs.due, tick.jobs.released, tick.jobs.failed), (1, 1, 0));
+        assert_eq!(world.jobs.get(&job.id).await.unwrap().unwrap().state, State::Queued);
+        assert_eq!(Some(world.echo.all()[0].visible_at), job.run_at);
+        assert_eq!(world.tower.tick(world.clock.now()).await.unwrap().jobs.due, 0, "it is released once");
+    }
+
+    #[tokio::test]
+    async fn what_is_far_away_waits() {
+        let world = world();
+        world.scheduled(3_600).await;
+        assert_eq!(world.tower.tick(world.clock.now()).await.unwrap().jobs.due, 0);
+        world.clock.advance(Duration::from_secs(3_590));
+        assert_eq!(world.tower.tick(world.clock.now()).await.unwrap().jobs.released, 1);
+    }
+
+    #[tokio::test]
+    async fn a_tick_that_fails_in_part_says_so_and_the_next_makes_it_good() {
+        let world = world();
+        world.scheduled(1).await;
+        world.echo.faults.refuse_next("send");
+        assert!(world.tower.tick(world.clock.now()).await.is_err());
+        assert_eq!(world.tower.tick(world.clock.now()).await.unwrap().jobs.released, 1);
+    }
+
+    #[test]
+    fn the_sample_event_is_what_the_schedule_sends() {
+        let event: serde_json::Value = serde_json::from_str(include_str!("../../../events/clock.json")).unwrap();
+        assert_eq!(event, serde_json::json!({}), "a tick takes no input");
+    }
+}

@@ -154,4 +154,20 @@ mod tests {
             prop_assert_eq!(taken(&json!({ "eventType": "Send", "mail": mail }).to_string()), Read::Unreadable);
         }
     }
+
+    /// Runs the sample event's records through the handler, twice: SQS delivers at least once.
+    #[tokio::test]
+    async fn the_sample_event_is_noted_once() {
+        let (ledger, campaigns) = (MemoryMailLedger::default(), MemoryCampaigns::default());
+        let event: serde_json::Value =
+            serde_json::from_str(include_str!("../../../events/feedback.send.json")).unwrap();
+        let body = event["Records"][0]["body"].as_str().unwrap();
+        for _ in 0..2 {
+            let read = handle(&ledger, &campaigns, body, Timestamp::UNIX_EPOCH).await.unwrap();
+            assert_eq!(read, Read::Done);
+        }
+        let mail: SesEvent = serde_json::from_str(body).unwrap();
+        let Subject::Recipient { campaign, chunk, event } = subject(&mail.mail) else { panic!("no recipient's mail") };
+        assert_eq!(campaigns.events(&campaign, chunk).await.unwrap(), [event]);
+    }
 }
