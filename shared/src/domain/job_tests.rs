@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::conformance::queued_job;
 use proptest::prelude::*;
 
 fn at(second: i64) -> Timestamp {
@@ -6,32 +7,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn queued(max_attempts: u32) -> Job {
-    Job {
-        id: JobId::derived(&["t", "1"]),
-        tenant: Tenant::parse("t").unwrap(),
-        kind: "echo".into(),
-        state: State::Queued,
-        attempt: 0,
-        max_attempts,
-        fence: 0,
-        fingerprint: String::new(),
-        tags: vec![],
-        created_at: at(0),
-        updated_at: at(0),
-        run_at: None,
-        started_at: None,
-        finished_at: None,
-        lease_until: None,
-        owner: None,
-        expires_at: None,
-        timeout: None,
-        progress: None,
-        cancel_requested: false,
-        payload: Stored::Inline(Value::Null),
-        edited: false,
-        result: None,
-        error: None,
-    }
+    Job { max_attempts, ..queued_job("1", at(0)) }
 }
 
 fn failed() -> JobError {

@@ -11,10 +11,8 @@
 mod protocol;
 
 use jiff::Timestamp;
-use millrace::domain::id::{JobId, Tenant};
-use millrace::domain::job::{Carrier, Event, Job, JobError, Refused, State, Stored, transition};
+use millrace::domain::job::{Carrier, Event, Job, JobError, Refused, State, transition};
 use protocol::Protocol;
-use serde_json::Value;
 use stateright::{Checker, Model as _};
 use std::hash::{Hash, Hasher};
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! The steps from each state, and what must hold in all of them.
 
 use super::*;
+use millrace::testing::conformance::queued_job;
 use stateright::{Model, Property};
 
 /// The model, from a queued job with so much that may go wrong.
@@ -11,32 +12,7 @@ impl Model for Protocol {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        let job = Job {
-            id: JobId::derived(&["t", "1"]),
-            tenant: Tenant::parse("t").unwrap(),
-            kind: "echo".into(),
-            state: State::Queued,
-            attempt: 0,
-            max_attempts: MAX_ATTEMPTS,
-            fence: 0,
-            fingerprint: String::new(),
-            tags: vec![],
-            created_at: at(0),
-            updated_at: at(0),
-            run_at: None,
-            started_at: None,
-            finished_at: None,
-            lease_until: None,
-            owner: None,
-            expires_at: None,
-            timeout: None,
-            progress: None,
-            payload: Stored::Inline(Value::Null),
-            result: None,
-            error: None,
-            cancel_requested: false,
-            edited: false,
-        };
+        let job = Job { max_attempts: MAX_ATTEMPTS, ..queued_job("1", at(0)) };
         let world = |job: Job, due: Option<i64>, messages: [i64; 2]| World {
             now: 0,
             job: Row(job),
