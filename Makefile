@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs build check test test-unit test-e2e lint-infra
+.PHONY: help up down status demo logs template build check test test-unit test-e2e lint-infra
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: up ## Show it all: a welcome mail, and a newsletter to 1,200 readers
 
 logs: ## Show what the functions logged; FN=api for one of them, FN=engine, FN=mailbox
 	@$(MILLRACE) local logs $(FN)
+
+template: ## Render infra/template.yaml from infra/functions.json and infra/template/
+	@$(MILLRACE) infra render
 
 # Named one by one: cargo-lambda would take the command line and the mailbox for functions too.
 ARCH ?= arm64

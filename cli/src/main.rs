@@ -1,7 +1,8 @@
-//! The command line of Millrace: the local system, API keys, jobs and the demonstration.
+//! The command line of Millrace: the local system, the template, API keys, jobs and the demonstration.
 
 mod api;
 mod demo;
+mod infra;
 mod jobs;
 mod keys;
 mod local;
@@ -32,6 +33,9 @@ enum Command {
     /// Jobs: submit one, look at one.
     #[command(subcommand)]
     Jobs(jobs::Command),
+    /// The template that is deployed.
+    #[command(subcommand)]
+    Infra(infra::Command),
     /// A registration becomes a welcome mail, and a newsletter reaches its readers, on the running local system.
     Demo(demo::Options),
 }
@@ -48,6 +52,7 @@ async fn main() -> ExitCode {
         Command::Local(command) => local::run(command).await,
         Command::Keys(command) => keys::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Jobs(command) => jobs::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Infra(command) => infra::run(&command).map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -16,7 +16,8 @@ impl Project {
         Self::around(&here)
     }
 
-    fn around(folder: &Path) -> anyhow::Result<Self> {
+    /// The clone around a folder.
+    pub(crate) fn around(folder: &Path) -> anyhow::Result<Self> {
         for root in folder.ancestors() {
             if root.join("infra/template.yaml").is_file() && root.join("Cargo.toml").is_file() {
                 return Ok(Self { root: root.to_owned() });

@@ -10,6 +10,9 @@ pub const MAIL_TABLE: &str = "MAIL_TABLE";
 pub const KEYS_TABLE: &str = "KEYS_TABLE";
 /// Bucket of payloads, results and letters.
 pub const BUCKET: &str = "BUCKET";
+/// What the URL of each job queue begins with, up to and including the hyphen after the stack's name. The worker's name and the
+/// lane follow: `...-email`, `...-email-high`.
+pub const JOB_QUEUES: &str = "JOB_QUEUES";
 /// URL of the echo worker's queue.
 pub const ECHO_QUEUE_URL: &str = "ECHO_QUEUE_URL";
 /// URL of the mail worker's queue.
@@ -39,7 +42,7 @@ pub const LOG_LEVEL: &str = "LOG_LEVEL";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvError {
     /// The variable is not set, or is empty.
-    #[error("environment variable {0} is not set: infra/template.yaml sets it for each function that needs it")]
+    #[error("environment variable {0} is not set: infra/functions.json names it for each function that needs it")]
     Missing(&'static str),
     /// The variable is set to something else than it should be.
     #[error("environment variable {0} is not {1}")]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use serde_json::Value as Json;
 use serde_norway::{Mapping, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,6 +16,20 @@ fn root() -> PathBuf {
 
 fn template() -> Value {
     serde_norway::from_str(&fs::read_to_string(root().join("infra/template.yaml")).unwrap()).unwrap()
+}
+
+/// The table that the template is rendered from; `cli/src/infra` holds that it is.
+fn table() -> Json {
+    serde_json::from_str(&fs::read_to_string(root().join("infra/functions.json")).unwrap()).unwrap()
+}
+
+/// The rows of the table, by name.
+fn rows(table: &Json) -> BTreeMap<&str, &Json> {
+    table["functions"].as_array().unwrap().iter().map(|row| (row["name"].as_str().unwrap(), row)).collect()
+}
+
+fn texts(list: &Json) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
 }
 
 /// The properties of the resources of a type, by name.
@@ -74,6 +89,7 @@ fn every_function_folder_is_deployed_and_nothing_else() {
         .collect();
     let deployed = functions(&template);
     assert_eq!(folders, deployed.keys().map(|&name| name.to_owned()).collect());
+    assert_eq!(folders, rows(&table()).into_keys().map(str::to_owned).collect());
     for (folder, function) in deployed {
         assert_eq!(tagged(&function["FunctionName"], "Sub"), Some(format!("${{AWS::StackName}}-{folder}").as_str()));
     }
@@ -96,19 +112,54 @@ fn every_function_has_a_role_and_a_log_group_of_its_own() {
     }
 }
 
+/// The queues of the jobs that a function works on, and their dead letters: the table and the queues' names say which.
+fn lanes<'a>(template: &'a Value, row: &Json) -> BTreeSet<&'a str> {
+    let name = row["name"].as_str().unwrap();
+    let lanes = row["trigger"]["lanes"].as_array().into_iter().flatten();
+    let mut names: BTreeSet<String> = lanes.map(|lane| queue_name(name, lane["lane"].as_str().unwrap())).collect();
+    names.extend(names.clone().iter().map(|queue| dead_name(name, queue)));
+    let queues = resources(template, "AWS::SQS::Queue").into_iter();
+    queues.filter(|(_, queue)| names.contains(short_name(queue))).map(|(id, _)| id).collect()
+}
+
+fn queue_name(function: &str, lane: &str) -> String {
+    match lane {
+        "normal" => function.to_owned(),
+        "ordered" => format!("{function}-ordered.fifo"),
+        other => format!("{function}-{other}"),
+    }
+}
+
+fn dead_name(function: &str, queue: &str) -> String {
+    format!("{function}-dead{}", if queue.ends_with(".fifo") { ".fifo" } else { "" })
+}
+
+/// A queue's name after the stack's.
+fn short_name(queue: &Value) -> &str {
+    tagged(&queue["QueueName"], "Sub").unwrap().strip_prefix("${AWS::StackName}-").unwrap()
+}
+
 #[test]
 fn a_function_may_use_what_its_environment_names_and_nothing_else() {
-    let template = template();
+    let (template, table) = (template(), table());
+    let rows = rows(&table);
+    let all_lanes: BTreeSet<&str> = rows.values().flat_map(|row| lanes(&template, row)).collect();
     for (name, function) in functions(&template) {
         let mut named: BTreeSet<&str> = BTreeSet::new();
-        for value in function["Environment"]["Variables"].as_mapping().unwrap().values() {
+        let variables = function["Environment"]["Variables"].as_mapping();
+        for value in variables.into_iter().flat_map(Mapping::values) {
             named.extend(tagged(value, "Ref"));
         }
         let parameters = template["Parameters"].as_mapping().unwrap();
         named.retain(|name| !parameters.contains_key(*name));
         named.extend(tagged(&function["LoggingConfig"]["LogGroup"], "Ref"));
-        let queue = &function["Events"]["Queue"]["Properties"]["Queue"];
-        named.extend(tagged(queue, "GetAtt").map(|queue| queue.trim_end_matches(".Arn")));
+        for event in function["Events"].as_mapping().into_iter().flat_map(Mapping::values) {
+            let source = &event["Properties"];
+            named.extend(tagged(&source["Queue"], "GetAtt").map(|queue| queue.trim_end_matches(".Arn")));
+            named.extend(tagged(&source["Stream"], "GetAtt").map(|table| table.trim_end_matches(".StreamArn")));
+            let failed = tagged(&source["DestinationConfig"]["OnFailure"]["Destination"], "GetAtt");
+            named.extend(failed.map(|queue| queue.trim_end_matches(".Arn")));
+        }
 
         let mut reached: BTreeSet<&str> = BTreeSet::new();
         for statement in allowed(&template, &function["Role"]) {
@@ -117,8 +168,88 @@ fn a_function_may_use_what_its_environment_names_and_nothing_else() {
                 reached.insert("ConfigurationSet");
             }
         }
+        // One variable stands for all job queues: it reaches its own, and every worker's if it submits jobs.
+        if variables.is_some_and(|variables| variables.contains_key("JOB_QUEUES")) {
+            named.extend(lanes(&template, rows[name]));
+            if rows[name]["grants"].as_array().unwrap().iter().any(|grant| texts(&grant["on"]).contains(&"job queues"))
+            {
+                let submits = all_lanes.iter().filter(|queue| !queue.ends_with("DeadLetterQueue"));
+                assert!(submits.clone().all(|queue| reached.contains(queue)), "{name}: {reached:?}");
+                named.extend(submits);
+            }
+        }
         assert_eq!(named, reached, "{name}");
     }
+}
+
+#[test]
+fn the_template_is_what_the_table_says() {
+    let (template, table) = (template(), table());
+    let (rows, queues) = (rows(&table), resources(&template, "AWS::SQS::Queue"));
+    let schedules = resources(&template, "AWS::Scheduler::Schedule");
+    let (mut queue_names, mut rates) = (BTreeSet::new(), 0);
+    for (name, function) in functions(&template) {
+        let (row, trigger) = (rows[name], &rows[name]["trigger"]);
+        let variables = function["Environment"]["Variables"].as_mapping();
+        let variables: Vec<&str> =
+            variables.into_iter().flat_map(Mapping::keys).map(|key| key.as_str().unwrap()).collect();
+        assert_eq!(variables, texts(&row["env"]), "{name}");
+        assert_eq!(function["Timeout"].as_u64(), row["timeout"].as_u64(), "{name}");
+        assert_eq!(function["MemorySize"].as_u64(), row["memory"].as_u64(), "{name}");
+
+        let mut expected = BTreeSet::new();
+        for lane in trigger["lanes"].as_array().into_iter().flatten().chain(trigger.get("queue")) {
+            let queue = queue_name(name, lane["lane"].as_str().unwrap_or("normal"));
+            queue_names.extend([dead_name(name, &queue), queue.clone()]);
+            expected.insert((queue, lane["batch"].as_u64(), lane["window"].as_u64(), lane["concurrency"].as_u64()));
+        }
+        let mut sources = BTreeSet::new();
+        for event in function["Events"].as_mapping().into_iter().flat_map(Mapping::values) {
+            let source = &event["Properties"];
+            if event["Type"] == "DynamoDB" {
+                assert_eq!(source["BatchSize"].as_u64(), trigger["stream"]["batch"].as_u64(), "{name}");
+                queue_names.insert(dead_name(name, name));
+                continue;
+            }
+            let queue = queues[tagged(&source["Queue"], "GetAtt").unwrap().trim_end_matches(".Arn")];
+            let window = source["MaximumBatchingWindowInSeconds"].as_u64().unwrap_or(0);
+            let concurrency = source["ScalingConfig"]["MaximumConcurrency"].as_u64();
+            sources.insert((short_name(queue).to_owned(), source["BatchSize"].as_u64(), Some(window), concurrency));
+        }
+        assert_eq!(sources, expected, "{name}");
+
+        let function_id = tagged(&function["LoggingConfig"]["LogGroup"], "Ref").unwrap().trim_end_matches("Logs");
+        let target = format!("{function_id}Function.Arn");
+        let schedule = schedules.values().find(|s| tagged(&s["Target"]["Arn"], "GetAtt") == Some(target.as_str()));
+        let rate = schedule.map(|schedule| schedule["ScheduleExpression"].as_str().unwrap().to_owned());
+        assert_eq!(rate, trigger["schedule"]["rate"].as_str().map(|rate| format!("rate({rate})")), "{name}");
+        rates += usize::from(rate.is_some());
+
+        let queue = trigger.get("lanes").or_else(|| trigger.get("queue")).map(|_| "queue");
+        let general = [Some("every"), queue, trigger.get("stream").map(|_| "stream")];
+        let general = general.iter().flatten().flat_map(|of| table["grants"][of].as_array().unwrap());
+        let granted: Vec<&Json> = general.chain(row["grants"].as_array().unwrap()).collect();
+        let statements = allowed(&template, &function["Role"]);
+        assert_eq!(statements.len(), granted.len(), "{name}");
+        for (statement, grant) in statements.into_iter().zip(granted) {
+            assert_eq!(list(&statement["Action"]), texts(&grant["actions"]), "{name}");
+            assert_eq!(statement.contains_key("Condition"), grant["condition"].is_object(), "{name}");
+            let on = list(&statement["Resource"]).into_iter().map(|resource| {
+                tagged(resource, "GetAtt")
+                    .or(tagged(resource, "Sub"))
+                    .unwrap_or("*")
+                    .replace(['$', '{', '}'], "")
+                    .replace(".Arn", "")
+            });
+            let on: BTreeSet<String> = on.collect();
+            for wanted in texts(&grant["on"]).iter().filter(|on| !on.contains(' ') && !on.contains(':')) {
+                assert!(on.contains(*wanted), "{name}: {wanted} in {on:?}");
+            }
+        }
+    }
+    let names: BTreeSet<String> = queues.values().map(|queue| short_name(queue).to_owned()).collect();
+    assert_eq!(names, queue_names);
+    assert_eq!(schedules.len(), rates);
 }
 
 #[test]
@@ -162,21 +293,31 @@ fn a_queue_worker_answers_for_each_message() {
     for (name, function) in functions(&template) {
         for event in function["Events"].as_mapping().into_iter().flat_map(Mapping::values) {
             let source = &event["Properties"];
+            if event["Type"] == "DynamoDB" {
+                assert_eq!(source["BisectBatchOnFunctionError"], true, "{name}");
+                assert!(!source["DestinationConfig"]["OnFailure"].is_null(), "{name} loses records");
+                continue;
+            }
             assert_eq!(event["Type"], "SQS", "{name}");
             assert_eq!(list(&source["FunctionResponseTypes"]), ["ReportBatchItemFailures"], "{name}");
             // The local engine stops to poll every queue when this is a parameter.
             let concurrency = source["ScalingConfig"]["MaximumConcurrency"].as_u64().expect("a literal number");
             assert!((2..=1000).contains(&concurrency), "{name}");
-            assert!((1..=10).contains(&source["BatchSize"].as_u64().unwrap()), "{name}");
+            let most = if source["MaximumBatchingWindowInSeconds"].is_null() { 10 } else { 10_000 };
+            assert!((1..=most).contains(&source["BatchSize"].as_u64().unwrap()), "{name}");
             workers += 1;
         }
     }
-    assert_eq!(workers, 5);
+    // One for each queue that is no dead-letter queue.
+    let queues = resources(&template, "AWS::SQS::Queue").into_keys();
+    assert_eq!(workers, queues.filter(|name| !name.ends_with("DeadLetterQueue")).count());
+    assert!(workers >= 5);
 }
 
 #[test]
 fn every_queue_has_its_dead_letter_queue_and_that_an_alarm() {
-    let template = template();
+    let (template, table) = (template(), table());
+    let rows = rows(&table);
     let queues = resources(&template, "AWS::SQS::Queue");
     let alarms = resources(&template, "AWS::CloudWatch::Alarm");
     let watched: BTreeSet<&str> = alarms
@@ -187,19 +328,37 @@ fn every_queue_has_its_dead_letter_queue_and_that_an_alarm() {
     for (name, queue) in &queues {
         assert_eq!(queue["MessageRetentionPeriod"], 14 * 24 * 3600, "{name}");
         assert_eq!(queue["SqsManagedSseEnabled"], true, "{name}");
+        let fifo = queue["FifoQueue"] == true;
+        assert_eq!(fifo, short_name(queue).ends_with(".fifo"), "{name}");
         if name.ends_with("DeadLetterQueue") {
             assert!(watched.contains(name), "{name}");
-            assert_eq!(queue["RedriveAllowPolicy"]["redrivePermission"], "byQueue", "{name}");
+            // Lambda itself sends to the one of a stream.
+            let redrive = if queue["RedriveAllowPolicy"]["sourceQueueArns"].is_null() { "denyAll" } else { "byQueue" };
+            assert_eq!(queue["RedriveAllowPolicy"]["redrivePermission"], redrive, "{name}");
             continue;
         }
-        assert_eq!(tagged(&queue["VisibilityTimeout"], "Ref"), Some("VisibilityTimeout"), "{name}");
+        if fifo {
+            // Else all groups together get 300 calls a second.
+            assert_eq!(queue["DeduplicationScope"], "messageGroup", "{name}");
+            assert_eq!(queue["FifoThroughputLimit"], "perMessageGroupId", "{name}");
+        }
+        let (owner, row) = rows
+            .iter()
+            .filter(|(owner, _)| short_name(queue).starts_with(**owner))
+            .max_by_key(|(owner, _)| owner.len())
+            .unwrap();
+        match row["timeout"].as_u64() {
+            None => assert_eq!(tagged(&queue["VisibilityTimeout"], "Ref"), Some("VisibilityTimeout"), "{name}"),
+            Some(timeout) => assert!(queue["VisibilityTimeout"].as_u64().unwrap() >= 6 * timeout, "{name}"),
+        }
         let dead = tagged(&queue["RedrivePolicy"]["deadLetterTargetArn"], "GetAtt").unwrap().trim_end_matches(".Arn");
-        assert_eq!(dead, format!("{}DeadLetterQueue", name.trim_end_matches("Queue")));
+        assert_eq!(short_name(queues[dead]), dead_name(owner, short_name(queue)), "{name}");
         // Attempts are counted in the table; the queue must never give up before.
         assert_eq!(queue["RedrivePolicy"]["maxReceiveCount"], 1000, "{name}");
         let (own, others) = (tagged(&queue["QueueName"], "Sub").unwrap(), &queues[dead]["RedriveAllowPolicy"]);
-        let source = tagged(list(&others["sourceQueueArns"])[0], "Sub").unwrap();
-        assert!(source.ends_with(&format!(":{own}")), "{name}");
+        let sources = list(&others["sourceQueueArns"]);
+        assert!(sources.len() <= 10, "{name}: SQS takes ten");
+        assert!(sources.iter().any(|source| tagged(source, "Sub").unwrap().ends_with(&format!(":{own}"))), "{name}");
     }
 }
 

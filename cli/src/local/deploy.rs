@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::{
 };
 use aws_smithy_http_client::{Builder, tls};
 use serde::Deserialize;
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -23,11 +24,14 @@ use super::{
     state::{Memory, StateDir, fingerprint},
     tools::Tools,
 };
-use crate::{print::step, project::Project};
+use crate::{
+    infra::{OWN_DEAD_LETTERS, camel},
+    print::step,
+    project::Project,
+};
 use millrace::{
     aws::Keys,
     domain::{id::Tenant, key::Scope},
-    env,
 };
 
 /// The tables' outputs; the engine passes over their time to live.
@@ -41,32 +45,24 @@ const TENANT: &str = "demo";
 /// How long the API may take for its first answer.
 const API_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the functions find in their environment, and the output or parameter that holds it: with it in a shell,
-/// `cargo lambda watch` runs any of them against the local system. The dead letters are those of echo.
-const FUNCTION_VARIABLES: [(&str, &str); 14] = [
-    (env::JOBS_TABLE, "JobsTable"),
-    (env::MAIL_TABLE, "MailTable"),
-    (env::KEYS_TABLE, "KeysTable"),
-    (env::BUCKET, "Bucket"),
-    (env::ECHO_QUEUE_URL, "EchoQueueUrl"),
-    (env::EMAIL_QUEUE_URL, "EmailQueueUrl"),
-    (env::NEWSLETTER_QUEUE_URL, "NewsletterQueueUrl"),
-    (env::NEWSLETTER_RUN_QUEUE_URL, "NewsletterRunQueueUrl"),
-    (env::DEAD_LETTER_QUEUE_URL, "EchoDeadLetterQueueUrl"),
-    (env::PUBLIC_URL, "PublicUrl"),
-    (env::MAIL_SENDER, "Sender"),
-    (env::SEND_RATE, "NewsletterRate"),
-    (env::SETTLE_SECONDS, "SettleSeconds"),
-    (env::WORKER_TIMEOUT, "WorkerTimeout"),
-];
-
-/// The environment of the functions, for running one of them outside the engine.
+/// The environment of the functions, for running one of them outside the engine: with it in a shell, `cargo lambda watch` runs
+/// any of them against the local system. A value is the output or parameter that the table refers to, else the one that
+/// is called as the variable is. The dead letters are those of echo.
 pub(crate) fn function_variables(
+    variables: &BTreeMap<String, Value>,
     outputs: &BTreeMap<String, String>,
     parameters: &Parameters,
 ) -> BTreeMap<String, String> {
-    let value = |source| outputs.get(source).or_else(|| parameters.get(source)).cloned();
-    FUNCTION_VARIABLES.iter().filter_map(|(name, source)| Some(((*name).to_owned(), value(*source)?))).collect()
+    let value = |(name, value): (&String, &Value)| {
+        let source = match value["Ref"].as_str() {
+            Some(OWN_DEAD_LETTERS) => "EchoDeadLetterQueue".to_owned(),
+            Some(id) => id.to_owned(),
+            None => camel(name),
+        };
+        let found = outputs.get(&source).or_else(|| outputs.get(&format!("{source}Url")));
+        Some((name.clone(), found.or_else(|| parameters.get(&source))?.clone()))
+    };
+    variables.iter().filter_map(value).collect()
 }
 
 /// Template parameters, by name.
@@ -84,7 +80,6 @@ pub(crate) fn parameters(addresses: &Addresses, given: &[(String, String)]) -> P
         // The mailbox keeps up with far more than SES gives a new account.
         ("NewsletterRate", "200"),
         ("SettleSeconds", "30"),
-        ("WorkerTimeout", "30"),
         ("WorkerTimeout", "30"),
     ];
     let mut all: Parameters = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
@@ -226,6 +221,7 @@ pub(crate) fn parse_parameter(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::infra::Table;
 
     #[test]
     fn given_parameters_win() {
@@ -239,16 +235,23 @@ mod tests {
     #[test]
     fn whatever_a_function_reads_is_in_the_environment_for_one_run_outside_the_engine() {
         let addresses = Addresses::of(&Memory { name: "x".to_owned(), ..Memory::default() });
-        let outputs = FUNCTION_VARIABLES.iter().filter(|(_, source)| !["PublicUrl", "Sender"].contains(source));
-        let outputs = outputs.map(|(_, source)| ((*source).to_owned(), "x".to_owned())).collect();
-        let found = function_variables(&outputs, &parameters(&addresses, &[]));
         let template = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/template.yaml")).unwrap();
+        let (before, outputs) = template.split_once("\nOutputs:\n").unwrap();
+        let outputs = outputs.lines().filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'));
+        let outputs =
+            outputs.filter(|name| !name.starts_with(' ')).map(|name| (name.to_owned(), "x".to_owned())).collect();
+        let found = function_variables(&table().variables, &outputs, &parameters(&addresses, &[]));
         // Only these two have a value without it.
-        let names = template.lines().filter_map(|line| line.strip_prefix("          ")?.split_once(": !"));
+        let names = before.lines().filter_map(|line| line.strip_prefix("          ")?.split_once(": !"));
         let names = names.map(|(name, _)| name).filter(|name| !["LOG_LEVEL", "MAIL_CONFIGURATION_SET"].contains(name));
         for name in names.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) {
             assert!(found.contains_key(name), "{name} is missing");
         }
+        assert!(found.len() > 10);
+    }
+
+    fn table() -> Table {
+        Table::parse(include_str!("../../../infra/functions.json")).unwrap()
     }
 
     #[test]

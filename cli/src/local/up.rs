@@ -12,7 +12,7 @@ use super::{
     state::{Memory, StateDir},
     tools::Tools,
 };
-use crate::{print::step, project::Project};
+use crate::{infra::Table, print::step, project::Project};
 
 /// Ports that are taken when none are asked for.
 const ENGINE_PORT: u16 = 4566;
@@ -66,7 +66,8 @@ pub(crate) async fn up(
         }
     };
     let mut variables = variables(state, &memory, &addresses, key);
-    variables.extend(deploy::function_variables(&memory.outputs, &parameters));
+    let table = Table::read(project)?;
+    variables.extend(deploy::function_variables(&table.variables, &memory.outputs, &parameters));
     env_file::write(&state.env_file(), &variables).context("local.env cannot be written")?;
     Ok(variables)
 }
