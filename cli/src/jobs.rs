@@ -37,6 +37,12 @@ pub(crate) struct Submit {
     /// Submitting again with the same key gives the same job.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
+    /// Which lane it takes, if its kind has it [default: normal].
+    #[arg(long, value_parser = ["high", "normal", "low"])]
+    priority: Option<String>,
+    /// It runs after the jobs of its kind that were submitted before with this key, and not beside them.
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["priority", "delay"])]
+    ordering_key: Option<String>,
     /// Seconds before it may start.
     #[arg(long, value_name = "SECONDS")]
     delay: Option<u32>,
@@ -165,6 +171,11 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
 async fn submit(options: &Submit) -> anyhow::Result<()> {
     let api = options.connection.open()?;
     let mut body = json!({"kind": options.kind, "payload": options.payload});
+    for (name, value) in [("priority", &options.priority), ("ordering_key", &options.ordering_key)] {
+        if let Some(value) = value {
+            body[name] = value.as_str().into();
+        }
+    }
     if let Some(delay) = options.delay {
         body["delay_seconds"] = delay.into();
     }

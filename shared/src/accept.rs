@@ -2,13 +2,15 @@
 
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, JobError, State, Stored};
+use crate::domain::lane::{Lane, OrderingKey, Priority};
 use crate::jobs::{JobMessage, Kind, Worker};
-use crate::ports::{Blobs, Created, Jobs, Message, PortError, Queue};
+use crate::ports::{Blobs, Created, Jobs, Message, PortError};
+use crate::queues::JobQueues;
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +21,8 @@ pub struct Intake {
     pub jobs: Arc<dyn Jobs>,
     /// Large payloads.
     pub blobs: Arc<dyn Blobs>,
-    /// The queue of each worker.
-    pub queues: HashMap<Worker, Arc<dyn Queue>>,
+    /// The queues of the workers.
+    pub queues: JobQueues,
 }
 
 /// A job to be accepted. Its payload has passed the kind's check.
@@ -38,6 +40,10 @@ pub struct NewJob {
     pub kind: &'static Kind,
     /// With what.
     pub payload: Value,
+    /// Which lane it takes, unless it has an ordering key. The kind's worker has the lane.
+    pub priority: Priority,
+    /// To be worked on after the jobs submitted before with this key, and not beside them. Then `run_at` is none.
+    pub ordering_key: Option<OrderingKey>,
     /// Not to be started before.
     pub run_at: Option<Timestamp>,
     /// Not to be started after.
@@ -90,26 +96,33 @@ pub async fn submit(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Acce
 
 /// Does for each job what [`submit`] does, and says of each what came of it, in order. Their messages leave together, in
 /// as few requests as the queue takes.
+///
+/// The jobs of one ordering key are queued in the order given. When a service did not take one, the later ones of its key
+/// are not queued either and are told so: asked for again, they would else have overtaken it.
 pub async fn submit_many(intake: &Intake, new: Vec<NewJob>, now: Timestamp) -> Vec<Result<Accepted, SubmitError>> {
+    let orders: Vec<Option<String>> = new.iter().map(order).collect();
     let recorded = stream::iter(new).map(|new| record(intake, new, now)).buffered(CONCURRENCY);
     let recorded: Vec<Result<Recorded, SubmitError>> = recorded.collect().await;
-    let mut by_worker: HashMap<Worker, (Vec<usize>, Vec<Message>)> = HashMap::new();
-    for (index, recorded) in recorded.iter().enumerate() {
-        if let Ok(Recorded { worker, message: Some(message), .. }) = recorded {
-            let (indexes, messages) = by_worker.entry(*worker).or_default();
-            indexes.push(index);
-            messages.push(message.clone());
+    let mut unsent: HashMap<usize, PortError> = HashMap::new();
+    let mut by_lane: HashMap<(Worker, Lane), (Vec<usize>, Vec<Message>)> = HashMap::new();
+    let mut held_up: HashSet<&str> = HashSet::new();
+    for (index, (recorded, order)) in recorded.iter().zip(&orders).enumerate() {
+        match recorded {
+            Ok(Recorded { message: Some(_), .. }) if order.as_deref().is_some_and(|order| held_up.contains(order)) => {
+                let why = anyhow::anyhow!("a job before it with its ordering key was not accepted");
+                unsent.insert(index, PortError::Unavailable(why));
+            }
+            Ok(Recorded { worker, job, message: Some(message), .. }) => {
+                let (indexes, messages) = by_lane.entry((*worker, job.lane())).or_default();
+                indexes.push(index);
+                messages.push(message.clone());
+            }
+            Err(SubmitError::Unavailable(_)) => held_up.extend(order.as_deref()),
+            Ok(_) | Err(SubmitError::Mismatch) => {}
         }
     }
-    let mut unsent: HashMap<usize, PortError> = HashMap::new();
-    for (worker, (indexes, messages)) in by_worker {
-        let results = match intake.queues.get(&worker) {
-            Some(queue) => queue.send(&messages).await,
-            None => indexes
-                .iter()
-                .map(|_| Err(PortError::Refused(anyhow::anyhow!("no queue is wired for {worker:?}"))))
-                .collect(),
-        };
+    for ((worker, lane), (indexes, messages)) in by_lane {
+        let results = intake.queues.send(worker, lane, &messages).await;
         let failed = indexes.into_iter().zip(results).filter_map(|(index, sent)| Some((index, sent.err()?)));
         unsent.extend(failed);
     }
@@ -125,6 +138,11 @@ pub async fn submit_many(intake: &Intake, new: Vec<NewJob>, now: Timestamp) -> V
         });
     }
     accepted
+}
+
+/// Whose order the job keeps, if it keeps one.
+fn order(new: &NewJob) -> Option<String> {
+    new.ordering_key.as_ref().map(|key| key.group(&new.tenant, new.kind.name))
 }
 
 /// Records and sends at the same time.
@@ -149,6 +167,8 @@ async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded
         id: new.id,
         tenant: new.tenant,
         kind: new.kind.name.to_owned(),
+        priority: new.priority,
+        ordering_key: new.ordering_key,
         state: if wait.is_zero() { State::Queued } else { State::Scheduled },
         attempt: 0,
         max_attempts: new.max_attempts.unwrap_or(new.kind.max_attempts),
@@ -180,11 +200,7 @@ async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded
     // that recorded it, and that one may have ended before it sent anything.
     let waits = matches!(job.state, State::Queued | State::Scheduled) && (replayed || !by_clock);
     let wait = wait_until(job.run_at, now).min(Message::MAX_DELAY);
-    let message = waits.then(|| {
-        let body =
-            JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), carried.then_some(new.payload));
-        Message { body: body.body(), delay: wait, tenant: Some(job.tenant.clone()) }
-    });
+    let message = waits.then(|| JobMessage::carrying(&job, carried.then_some(new.payload), wait));
     Ok(Recorded { job, replayed, repeatable: new.repeatable, worker: new.kind.worker, message })
 }
 

@@ -1,20 +1,21 @@
 use super::*;
 use crate::jobs::kind;
 use crate::ports::SystemClock;
-use crate::testing::{MemoryBlobs, MemoryJobs, MemoryQueue};
+use crate::testing::{MemoryBlobs, MemoryJobs, MemoryQueue, MemoryQueues};
 use serde_json::json;
 
 struct World {
     jobs: MemoryJobs,
+    queues: MemoryQueues,
     queue: MemoryQueue,
     intake: Intake,
 }
 
 fn world() -> World {
-    let (jobs, queue) = (MemoryJobs::default(), MemoryQueue::new(Arc::new(SystemClock)));
-    let queues = HashMap::from([(Worker::Echo, Arc::new(queue.clone()) as Arc<dyn Queue>)]);
+    let (jobs, memory) = (MemoryJobs::default(), MemoryQueues::new(Arc::new(SystemClock)));
+    let queues = JobQueues::open(|name| memory.open(name));
     let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(MemoryBlobs::default()), queues };
-    World { jobs, queue, intake }
+    World { jobs, queue: memory.get("echo"), queues: memory, intake }
 }
 
 fn now() -> Timestamp {
@@ -29,6 +30,8 @@ fn new_job(key: Option<&str>, payload: Value) -> NewJob {
         tenant: Tenant::parse("t").unwrap(),
         kind: kind("echo").unwrap(),
         payload,
+        priority: Priority::Normal,
+        ordering_key: None,
         run_at: None,
         expires_at: None,
         max_attempts: None,
@@ -161,6 +164,75 @@ async fn of_a_batch_only_what_the_queue_took_is_accepted() {
     let dead: Vec<_> = world.jobs.all().into_iter().filter(|job| job.state == State::Dead).collect();
     assert_eq!(dead.iter().map(|job| &job.id).collect::<Vec<_>>(), [&JobId::derived(&["fresh", "0"])]);
     assert_eq!(world.queue.all().len(), 39);
+}
+
+fn ordered(key: &str, i: usize) -> NewJob {
+    let name = format!("{key}{i}");
+    NewJob { ordering_key: Some(OrderingKey::parse(key).unwrap()), ..new_job(Some(&name), json!({ "message": name })) }
+}
+
+/// What was sent to the ordered lane, by name.
+fn sent_in_order(world: &World) -> Vec<String> {
+    let messages = world.queues.get("echo-ordered.fifo").all();
+    let payloads = messages.iter().map(|sent| JobMessage::parse(&sent.body).unwrap().payload.unwrap());
+    payloads.map(|payload| payload["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_batch_keeps_the_order_of_each_key() {
+    let world = world();
+    let batch: Vec<NewJob> = (0..30).map(|i| ordered(["a", "b", "c"][i % 3], i)).collect();
+    assert!(submit_many(&world.intake, batch, now()).await.iter().all(Result::is_ok));
+    assert!(world.queue.all().is_empty());
+    for key in ["a", "b", "c"] {
+        let places = sent_in_order(&world).into_iter().filter_map(|name| name.strip_prefix(key)?.parse::<usize>().ok());
+        let places: Vec<usize> = places.collect();
+        assert!(places.len() == 10 && places.is_sorted(), "{key}: {places:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_overtakes_an_entry_of_its_key_that_was_not_accepted() {
+    let mut held_up = 0;
+    // Puts are made at the same time, in any order: each of them is the one that is refused, and then each message.
+    for (call, nth) in [("create", 0), ("create", 1), ("create", 2), ("create", 3), ("send", 0), ("send", 1)] {
+        let world = world();
+        submit(&world.intake, ordered("a", 0), now()).await.unwrap();
+        let batch = || vec![ordered("a", 1), ordered("b", 1), ordered("a", 2), ordered("b", 2)];
+        let faults = if call == "send" { &world.queues.get("echo-ordered.fifo").faults } else { &world.jobs.faults };
+        let mut calls = 0;
+        faults.at_random(0.5, 0.0, move |made| {
+            calls += usize::from(made == call);
+            if made == call && calls == nth + 1 { 0.0 } else { 1.0 }
+        });
+        let results = submit_many(&world.intake, batch(), now()).await;
+        faults.none();
+        assert!(results.iter().all(|result| !matches!(result, Err(SubmitError::Mismatch))));
+        let taken: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        let first = taken.iter().position(|taken| !taken).expect("one is refused");
+        for (entry, taken) in taken.iter().enumerate() {
+            assert_eq!(*taken, entry < first || entry % 2 != first % 2, "{call} {nth}: {results:?}");
+        }
+        held_up += usize::from(first < 2);
+        let names = ["a1", "b1", "a2", "b2"];
+        let accepted = |wanted: bool| names.iter().zip(&taken).filter(move |(_, taken)| **taken == wanted);
+        let mut expected: Vec<&str> = ["a0"].into_iter().chain(accepted(true).map(|(name, _)| *name)).collect();
+        assert_eq!(sent_in_order(&world), expected, "{call} {nth}");
+        let again = submit_many(&world.intake, batch(), now()).await;
+        assert!(again.iter().all(Result::is_ok));
+        expected.extend(accepted(false).map(|(name, _)| *name));
+        assert_eq!(sent_in_order(&world), expected, "{call} {nth}: what was there is not sent twice");
+    }
+    assert!(held_up > 0, "no entry stood behind a refused one");
+}
+
+#[tokio::test]
+async fn an_entry_refused_for_good_does_not_hold_up_its_key() {
+    let world = world();
+    submit(&world.intake, new_job(Some("a1"), json!({"message": "other"})), now()).await.unwrap();
+    let results = submit_many(&world.intake, vec![ordered("a", 1), ordered("a", 2)], now()).await;
+    assert!(matches!(results[..], [Err(SubmitError::Mismatch), Ok(_)]));
+    assert_eq!(sent_in_order(&world), ["a2"]);
 }
 
 #[test]

@@ -13,15 +13,11 @@ pub const BUCKET: &str = "BUCKET";
 /// What the URL of each job queue begins with, up to and including the hyphen after the stack's name. The worker's name and the
 /// lane follow: `...-email`, `...-email-high`.
 pub const JOB_QUEUES: &str = "JOB_QUEUES";
-/// URL of the echo worker's queue.
-pub const ECHO_QUEUE_URL: &str = "ECHO_QUEUE_URL";
-/// URL of the mail worker's queue.
-pub const EMAIL_QUEUE_URL: &str = "EMAIL_QUEUE_URL";
 /// URL of the queue of newsletter chunks.
 pub const NEWSLETTER_QUEUE_URL: &str = "NEWSLETTER_QUEUE_URL";
 /// URL of the queue of campaigns to be looked at.
 pub const NEWSLETTER_RUN_QUEUE_URL: &str = "NEWSLETTER_RUN_QUEUE_URL";
-/// URL of a worker's own dead-letter queue: for messages that no worker can read.
+/// URL of the function's own dead-letter queue, unless its lanes name it: for messages that nobody can read.
 pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 /// Base of the links in mails, without a slash at its end.
 pub const PUBLIC_URL: &str = "PUBLIC_URL";

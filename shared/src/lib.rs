@@ -12,6 +12,7 @@ pub mod ports;
 pub mod accept;
 pub mod campaigns;
 pub mod operate;
+pub mod queues;
 pub mod release;
 pub mod single_mail;
 

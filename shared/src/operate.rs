@@ -3,9 +3,10 @@
 use crate::accept::{Intake, stored_payload};
 use crate::domain::job::{Event, Job, Refused, State};
 use crate::jobs::{JobMessage, Kind};
-use crate::ports::{Applied, Jobs, Message, PortError};
+use crate::ports::{Applied, Jobs, PortError};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::time::Duration;
 
 /// How often a job is looked at that changes hands between the looks.
 const TRIES: usize = 5;
@@ -42,7 +43,8 @@ pub async fn cancel(jobs: &dyn Jobs, job: Job, now: Timestamp) -> Result<Wished,
 
 /// Retries a job that is dead or cancelled, with another payload if one is given, which has passed the kind's check. It is
 /// recorded first as waiting for the clock, then sent: should this end in between, the clock sends it within a minute or
-/// two, so a job that is retried is not lost.
+/// two, so a job that is retried is not lost. An ordered job is sent to the end of its key, behind what was submitted
+/// meanwhile; its old place it has only while a message of before stands there.
 ///
 /// # Errors
 /// When the table or the bucket cannot be reached. Nothing was promised; the same request may be made again.
@@ -62,13 +64,8 @@ pub async fn retry(
         Applied::Refused(_, job) => return Ok(Wished::Refused(job)),
         Applied::Missing => return Ok(Wished::Missing),
     };
-    let sent = match intake.queues.get(&kind.worker) {
-        Some(queue) => {
-            let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), None).body();
-            queue.send_one(Message::now(body, job.tenant.clone())).await
-        }
-        None => Err(PortError::Refused(anyhow::anyhow!("no queue is wired for the kind {}", job.kind))),
-    };
+    let message = JobMessage::carrying(&job, None, Duration::ZERO);
+    let sent = intake.queues.send_one(kind.worker, job.lane(), message).await;
     let released = match sent {
         Ok(()) => intake.jobs.apply(&job.id, &Event::Release { run_at: now }, now).await,
         Err(error) => Err(error),

@@ -2,25 +2,27 @@ use super::*;
 use crate::accept::{NewJob, fingerprint, submit};
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{JobError, Stored};
-use crate::jobs::{Worker, kind};
-use crate::ports::{Queue, SystemClock};
-use crate::testing::{MemoryBlobs, MemoryJobs, MemoryQueue};
+use crate::domain::lane::{OrderingKey, Priority};
+use crate::jobs::kind;
+use crate::ports::SystemClock;
+use crate::queues::JobQueues;
+use crate::testing::{MemoryBlobs, MemoryJobs, MemoryQueue, MemoryQueues, conformance};
 use serde_json::json;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 struct World {
     jobs: MemoryJobs,
+    queues: MemoryQueues,
     queue: MemoryQueue,
     intake: Intake,
 }
 
 fn world() -> World {
-    let (jobs, queue) = (MemoryJobs::default(), MemoryQueue::new(Arc::new(SystemClock)));
-    let queues = HashMap::from([(Worker::Echo, Arc::new(queue.clone()) as Arc<dyn Queue>)]);
+    let (jobs, memory) = (MemoryJobs::default(), MemoryQueues::new(Arc::new(SystemClock)));
+    let (queues, queue) = (JobQueues::open(|name| memory.open(name)), memory.get("echo"));
     let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(MemoryBlobs::default()), queues };
-    World { jobs, queue, intake }
+    World { jobs, queues: memory, queue, intake }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -37,6 +39,8 @@ impl World {
             tenant: Tenant::parse("t").unwrap(),
             kind: kind("echo").unwrap(),
             payload,
+            priority: Priority::Normal,
+            ordering_key: None,
             run_at: None,
             expires_at: None,
             max_attempts: None,
@@ -99,6 +103,51 @@ async fn a_retried_job_is_queued_and_its_message_carries_no_payload() {
     assert_eq!(JobMessage::parse(&messages[1].body).unwrap().payload, None);
     assert!(world.jobs.due(at(1_000), 10).await.unwrap().is_empty());
     assert!(matches!(world.retry(&job, None).await, Wished::Refused(_)), "it is not dead any more");
+}
+
+#[tokio::test]
+async fn a_retried_job_goes_to_its_own_lane() {
+    let world = world();
+    for (lane, queue) in [(Some(Priority::Low), "echo-low"), (None, "echo-ordered.fifo")] {
+        let job = Job {
+            priority: lane.unwrap_or_default(),
+            ordering_key: lane.is_none().then(|| OrderingKey::parse("k").unwrap()),
+            state: State::Dead,
+            ..conformance::queued_job(queue, at(0))
+        };
+        world.jobs.create(&job, false).await.unwrap();
+        // Twice within the time in which SQS drops what it has seen.
+        for second in [1, 2] {
+            let sent = || world.queues.get(queue).all().len();
+            let before = sent();
+            let retried = retry(&world.intake, &job, kind("echo").unwrap(), None, at(second)).await.unwrap();
+            assert_eq!((done(retried).state, sent()), (State::Queued, before + 1), "{queue}");
+            let error = JobError::new("permanent", "no", 0, at(second));
+            world.jobs.apply(&job.id, &Event::Condemn { error }, at(second)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_clock_brings_a_retried_job_to_its_own_lane_in_the_order_of_the_retries() {
+    let world = world();
+    let fifo = world.queues.get("echo-ordered.fifo");
+    let mut retried = Vec::new();
+    for (i, name) in ["c", "a", "d", "b", "e"].into_iter().enumerate() {
+        let ordering_key = Some(OrderingKey::parse("k").unwrap());
+        let job = Job { ordering_key, state: State::Dead, ..conformance::queued_job(name, at(0)) };
+        world.jobs.create(&job, false).await.unwrap();
+        fifo.faults.refuse_next("send");
+        let second = 1 + i64::try_from(i).unwrap();
+        let job = done(retry(&world.intake, &job, kind("echo").unwrap(), None, at(second)).await.unwrap());
+        assert_eq!(job.state, State::Scheduled);
+        retried.push(job.id);
+    }
+    let queues = &world.intake.queues;
+    let released = crate::release::release_due(&world.jobs, queues, at(60), 10).await.unwrap();
+    assert_eq!((released.released, released.failed), (5, 0));
+    let brought: Vec<JobId> = fifo.all().iter().map(|sent| JobMessage::parse(&sent.body).unwrap().id).collect();
+    assert_eq!(brought, retried);
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! Bringing scheduled jobs to their queues when their time is near.
 
-use crate::domain::job::Event;
+use crate::accept::wait_until;
+use crate::domain::id::JobId;
+use crate::domain::job::{Event, Job};
+use crate::domain::lane::Lane;
 use crate::jobs::{JobMessage, Worker, kind};
-use crate::ports::{DueJob, Jobs, Message, PortError, Queue};
+use crate::ports::{DueJob, Jobs, Message, PortError};
+use crate::queues::JobQueues;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A tick looks this far ahead: the next one comes in 60 s, and may be late. What is due within it leaves at once, with
@@ -31,33 +34,41 @@ pub struct Released {
 /// dies in between sends some of them twice, which is harmless.
 ///
 /// # Errors
-/// When the index cannot be read.
+/// When the index or the jobs cannot be read.
 pub async fn release_due(
     jobs: &dyn Jobs,
-    queues: &HashMap<Worker, Arc<dyn Queue>>,
+    queues: &JobQueues,
     now: Timestamp,
     limit: usize,
 ) -> Result<Released, PortError> {
-    let due = jobs.due(now + AHEAD, limit).await?;
+    let mut due = jobs.due(now + AHEAD, limit).await?;
+    // Ordered jobs that were retried keep the order in which they were.
+    due.sort_by_key(|due| due.run_at);
     let mut released = Released { due: due.len(), ..Released::default() };
-    let mut by_worker: HashMap<Worker, Vec<DueJob>> = HashMap::new();
-    for job in due {
+    // The index holds keys and times only. What names a job's queue never changes, so it may be read from any copy.
+    let ids: Vec<JobId> = due.iter().map(|due| due.id.clone()).collect();
+    let found = jobs.get_many(&ids).await?.into_iter().map(|job| (job.id.clone(), job));
+    let mut found: HashMap<JobId, Job> = found.collect();
+    let mut by_lane: HashMap<(Worker, Lane), Vec<(DueJob, Message)>> = HashMap::new();
+    for due in due {
+        let job = found.remove(&due.id);
         // A kind that this build does not know stays on the index until a build comes that does.
-        match kind(&job.kind) {
-            Some(kind) => by_worker.entry(kind.worker).or_default().push(job),
+        match job.as_ref().and_then(|job| Some((job, kind(&job.kind)?.worker))) {
+            Some((job, worker)) => {
+                let delay = wait_until(Some(due.run_at), now);
+                let message = JobMessage::carrying(job, None, delay);
+                by_lane.entry((worker, job.lane())).or_default().push((due, message));
+            }
             None => {
-                tracing::error!(job = %job.id, kind = job.kind, "no worker for the kind of a scheduled job");
+                let kind = job.map(|job| job.kind);
+                tracing::error!(job = %due.id, kind, "no worker for the kind of a scheduled job");
                 released.failed += 1;
             }
         }
     }
-    for (worker, due) in by_worker {
-        let Some(queue) = queues.get(&worker) else {
-            released.failed += due.len();
-            continue;
-        };
-        let messages: Vec<Message> = due.iter().map(|job| message(job, now)).collect();
-        let sent = queue.send(&messages).await;
+    for ((worker, lane), due) in by_lane {
+        let (due, messages): (Vec<DueJob>, Vec<Message>) = due.into_iter().unzip();
+        let sent = queues.send(worker, lane, &messages).await;
         let outcomes = stream::iter(due.iter().zip(sent)).map(|(job, sent)| async move {
             sent?;
             jobs.apply(&job.id, &Event::Release { run_at: job.run_at }, now).await.map(drop)
@@ -74,9 +85,4 @@ pub async fn release_due(
         }
     }
     Ok(released)
-}
-
-fn message(job: &DueJob, now: Timestamp) -> Message {
-    let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), None).body();
-    Message { body, delay: crate::accept::wait_until(Some(job.run_at), now), tenant: Some(job.tenant.clone()) }
 }

@@ -17,7 +17,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
         for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if path.is_dir() {
+            if path.is_dir() && name != "simulation" {
                 folders.push(path);
             } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "simulation.rs" {
                 let text = fs::read_to_string(&path).unwrap();

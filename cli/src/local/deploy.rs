@@ -47,7 +47,7 @@ const API_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The environment of the functions, for running one of them outside the engine: with it in a shell, `cargo lambda watch` runs
 /// any of them against the local system. A value is the output or parameter that the table refers to, else the one that
-/// is called as the variable is. The dead letters are those of echo.
+/// is called as the variable is. The dead letters are those of the newsletter.
 pub(crate) fn function_variables(
     variables: &BTreeMap<String, Value>,
     outputs: &BTreeMap<String, String>,
@@ -55,7 +55,7 @@ pub(crate) fn function_variables(
 ) -> BTreeMap<String, String> {
     let value = |(name, value): (&String, &Value)| {
         let source = match value["Ref"].as_str() {
-            Some(OWN_DEAD_LETTERS) => "EchoDeadLetterQueue".to_owned(),
+            Some(OWN_DEAD_LETTERS) => "NewsletterDeadLetterQueue".to_owned(),
             Some(id) => id.to_owned(),
             None => camel(name),
         };

@@ -2,12 +2,10 @@
 
 use jiff::Timestamp;
 use millrace::campaigns::{Keeper, Ticked};
-use millrace::jobs::Worker;
-use millrace::ports::{Jobs, Queue};
+use millrace::ports::Jobs;
+use millrace::queues::JobQueues;
 use millrace::release::{Released, release_due};
 use serde::Serialize;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Most jobs that one tick releases, and most chunks that it dispatches. What is left over is the next tick's: it is due
 /// all the more.
@@ -16,7 +14,7 @@ const LIMIT: usize = 2_000;
 /// What the clock works with.
 pub(crate) struct Tower {
     pub(crate) jobs: Box<dyn Jobs>,
-    pub(crate) queues: HashMap<Worker, Arc<dyn Queue>>,
+    pub(crate) queues: JobQueues,
     pub(crate) keeper: Keeper,
 }
 
@@ -61,7 +59,8 @@ mod tests {
     use millrace::campaigns::Dispatcher;
     use millrace::domain::job::{Job, State};
     use millrace::ports::Clock as _;
-    use millrace::testing::{ManualClock, MemoryCampaigns, MemoryJobs, MemoryQueue, conformance};
+    use millrace::testing::{ManualClock, MemoryCampaigns, MemoryJobs, MemoryQueue, MemoryQueues, conformance};
+    use std::sync::Arc;
     use std::time::Duration;
 
     struct World {
@@ -73,22 +72,22 @@ mod tests {
 
     fn world() -> World {
         let (clock, jobs) = (ManualClock::default(), MemoryJobs::default());
-        let [echo, newsletter, run] = std::array::from_fn(|_| MemoryQueue::new(Arc::new(clock.clone())));
+        let queues = MemoryQueues::new(Arc::new(clock.clone()));
         let campaigns = Arc::new(MemoryCampaigns::default());
         let dispatcher = Dispatcher {
             campaigns: campaigns.clone(),
             chunks: campaigns.clone(),
             pace: campaigns,
-            queue: Arc::new(newsletter),
+            queue: queues.open("newsletter"),
             rate: 10.0,
         };
         let settle = SignedDuration::from_secs(900);
         let tower = Tower {
             jobs: Box::new(jobs.clone()),
-            queues: HashMap::from([(Worker::Echo, Arc::new(echo.clone()) as Arc<dyn Queue>)]),
-            keeper: Keeper { dispatcher, planner_queue: Arc::new(run), settle },
+            queues: JobQueues::open(|name| queues.open(name)),
+            keeper: Keeper { dispatcher, planner_queue: queues.open("newsletter-run"), settle },
         };
-        World { clock, jobs, echo, tower }
+        World { clock, jobs, echo: queues.get("echo"), tower }
     }
 
     impl World {

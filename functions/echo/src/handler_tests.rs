@@ -1,9 +1,10 @@
 use super::*;
-use millrace::jobs::JobMessage;
+use millrace::jobs::{JobMessage, Worker};
 use millrace::ports::{Clock as _, Jobs as _};
-use millrace::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueue, conformance};
+use millrace::queues::OwnQueues;
+use millrace::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueues, conformance};
 use millrace::worker::handlers::Handlers;
-use millrace::worker::{batch, runner::Runner};
+use millrace::worker::runner::Runner;
 use std::sync::Arc;
 
 /// Runs the batch of a sample event against a table that knows its jobs. Gives the ids of the messages to be kept, the dead
@@ -22,20 +23,18 @@ async fn run(event: &str) -> (Vec<String>, Vec<String>, MemoryJobs) {
         }
         messages.records.push(record);
     }
-    let dead_letters = MemoryQueue::new(clock.clone());
+    let queues = MemoryQueues::new(clock.clone());
     let runner = Runner {
         jobs: Arc::new(jobs.clone()),
         blobs: Arc::new(MemoryBlobs::default()),
-        queue: Arc::new(MemoryQueue::new(clock.clone())),
-        dead_letters: Arc::new(dead_letters.clone()),
+        queues: OwnQueues::open(Worker::Echo, |name| queues.open(name)),
         clock: clock.clone(),
         dice: || 0.5,
     };
     let handlers = Handlers::new().on::<Echo, _, _>(handle);
     let deadline = clock.now() + Duration::from_secs(30);
-    let one = async |record: &_| runner.run(&handlers, record, deadline).await;
-    let kept = batch::run(messages, one).await.batch_item_failures;
-    let letters = dead_letters.all().into_iter().map(|letter| letter.body).collect();
+    let kept = runner.batch(&handlers, messages, deadline).await.batch_item_failures;
+    let letters = queues.get("echo-dead").all().into_iter().map(|letter| letter.body).collect();
     (kept.into_iter().map(|failure| failure.item_identifier).collect(), letters, jobs)
 }
 

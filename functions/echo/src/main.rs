@@ -3,8 +3,7 @@
 mod handler;
 
 use millrace::aws::Aws;
-use millrace::env;
-use millrace::jobs::Echo;
+use millrace::jobs::{Echo, Worker};
 use millrace::telemetry;
 use millrace::worker::{self, handlers::Handlers};
 
@@ -12,6 +11,6 @@ use millrace::worker::{self, handlers::Handlers};
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let aws = Aws::load().await;
-    let runner = aws.runner(env::ECHO_QUEUE_URL).await?;
+    let runner = aws.runner(Worker::Echo).await?;
     worker::serve(runner, Handlers::new().on::<Echo, _, _>(handler::handle)).await
 }

@@ -4,12 +4,13 @@ use millrace::domain::address::EmailAddress;
 use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::people::User;
 use millrace::job::Job as _;
-use millrace::jobs::JobMessage;
-use millrace::ports::{Blobs, Clock as _, Jobs as _, Queue};
+use millrace::jobs::{JobMessage, Worker};
+use millrace::ports::{Blobs, Clock as _, Jobs as _, Queue as _};
+use millrace::queues::OwnQueues;
 use millrace::testing::{
-    ManualClock, MemoryBlobs, MemoryJobs, MemoryMailLedger, MemoryMailer, MemoryQueue, MemoryUsers, conformance,
+    ManualClock, MemoryBlobs, MemoryJobs, MemoryMailLedger, MemoryMailer, MemoryQueue, MemoryQueues, MemoryUsers,
+    conformance,
 };
-use millrace::worker::batch;
 use millrace::worker::handlers::Handlers;
 use millrace::worker::runner::Runner;
 use std::sync::Arc;
@@ -27,13 +28,12 @@ struct World {
 
 fn world() -> World {
     let clock = ManualClock::default();
-    let (jobs, queue) = (MemoryJobs::default(), MemoryQueue::new(Arc::new(clock.clone())));
+    let (jobs, queues) = (MemoryJobs::default(), MemoryQueues::new(Arc::new(clock.clone())));
     let (users, ledger, mailer) = (MemoryUsers::default(), MemoryMailLedger::default(), MemoryMailer::default());
     let runner = Runner {
         jobs: Arc::new(jobs.clone()),
         blobs: Arc::new(MemoryBlobs::default()) as Arc<dyn Blobs>,
-        queue: Arc::new(queue.clone()) as Arc<dyn Queue>,
-        dead_letters: Arc::new(MemoryQueue::new(Arc::new(clock.clone()))),
+        queues: OwnQueues::open(Worker::Email, |name| queues.open(name)),
         clock: Arc::new(clock.clone()),
         dice: || 0.5,
     };
@@ -49,7 +49,7 @@ fn world() -> World {
         let desk = desk.clone();
         async move { desk.welcome(job, attempt).await }
     });
-    World { clock, jobs, queue, users, ledger, mailer, runner, handlers }
+    World { clock, jobs, queue: queues.get("email"), users, ledger, mailer, runner, handlers }
 }
 
 fn ada(tenant: &str, now: Timestamp) -> User {
@@ -73,18 +73,15 @@ impl World {
         let payload = json!({ "user": user.id });
         job.payload = millrace::domain::job::Stored::Inline(payload.clone());
         self.jobs.create(&job, false).await.unwrap();
-        let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), Some(payload)).body();
-        self.queue.send_one(millrace::ports::Message::now(body, job.tenant.clone())).await.unwrap();
+        self.queue.send_one(JobMessage::carrying(&job, Some(payload), Duration::ZERO)).await.unwrap();
         job.id
     }
 
     async fn deliver(&self) {
         let event = self.queue.receive(10, Duration::from_secs(180), || 0.0);
         let deadline = self.clock.now() + Duration::from_secs(30);
-        let one = async |record: &_| self.runner.run(&self.handlers, record, deadline).await;
-        let response = batch::run(event.clone(), one).await;
-        let failed: Vec<String> = response.batch_item_failures.into_iter().map(|f| f.item_identifier).collect();
-        self.queue.settle(&event, &failed);
+        let response = self.runner.batch(&self.handlers, event.clone(), deadline).await;
+        self.queue.answered(&event, &response);
     }
 }
 

@@ -7,7 +7,7 @@ use handler::Desk;
 use letters::Letters;
 use millrace::aws::Aws;
 use millrace::env;
-use millrace::jobs::Welcome;
+use millrace::jobs::{Welcome, Worker};
 use millrace::telemetry;
 use millrace::worker::{self, handlers::Handlers};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::Duration;
 async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let aws = Aws::load().await;
-    let runner = aws.runner(env::EMAIL_QUEUE_URL).await?;
+    let runner = aws.runner(Worker::Email).await?;
     let desk = Arc::new(Desk {
         users: Box::new(aws.mail()?),
         ledger: Box::new(aws.mail_ledger()?),

@@ -4,7 +4,7 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use jiff::Timestamp;
 use millrace::campaigns::{Advanced, Dispatched, Dispatcher, Planner};
 use millrace::jobs::CampaignHint;
-use millrace::ports::{Clock, DueItem, Lane, Queue};
+use millrace::ports::{Clock, DueItem, Duty, Queue};
 use millrace::worker::batch::{Verdict, park};
 use serde::Serialize;
 use serde_json::Value;
@@ -74,7 +74,7 @@ impl Runner {
     /// Takes all campaigns that are due as far as they go.
     pub(crate) async fn tick(&self, deadline: Timestamp) -> Status {
         let mut status = Status::default();
-        let due = match self.planner.campaigns.due(Lane::Attention, self.clock.now(), LIMIT).await {
+        let due = match self.planner.campaigns.due(Duty::Attention, self.clock.now(), LIMIT).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!("the due campaigns could not be listed: {error}");

@@ -1,12 +1,12 @@
 use super::due::due_items;
 use super::item::{self, DUE_SHARDS, Item, n, s};
-use super::mail_items::{META, campaign_pk, count_sk, lane_shard, read_campaign, write_campaign, write_chunk};
+use super::mail_items::{META, campaign_pk, count_sk, duty_shard, read_campaign, write_campaign, write_chunk};
 use super::mail_table::Transacted;
 use super::{DynamoMail, port_error};
 use crate::domain::campaign::{Campaign, Counts, Frozen};
 use crate::domain::chunk::Chunk;
 use crate::domain::id::CampaignId;
-use crate::ports::{Added, CampaignView, Campaigns, DueItem, Lane, PortError, Written};
+use crate::ports::{Added, CampaignView, Campaigns, DueItem, Duty, PortError, Written};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -102,9 +102,9 @@ impl Campaigns for DynamoMail {
         })
     }
 
-    async fn due(&self, lane: Lane, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
+    async fn due(&self, duty: Duty, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
         let share = limit.div_ceil(usize::from(DUE_SHARDS)).max(1);
-        let names: Vec<String> = (0..DUE_SHARDS).map(|shard| lane_shard(lane, &shard.to_string())).collect();
+        let names: Vec<String> = (0..DUE_SHARDS).map(|shard| duty_shard(duty, &shard.to_string())).collect();
         let shards = names.iter().map(|shard| due_items(&self.client, &self.table, shard, until, share));
         let mut found = try_join_all(shards).await?.iter().flatten().map(due_item).collect::<Result<Vec<_>, _>>()?;
         found.truncate(limit);

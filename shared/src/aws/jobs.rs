@@ -5,6 +5,7 @@ use super::jobs_update::{Update, update};
 use super::port_error;
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, Refused, State, transition};
+use crate::domain::lane::Priority;
 use crate::ports::{Applied, Created, DueJob, Jobs, PortError, RecentJob};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -43,12 +44,7 @@ impl DynamoJobs {
 }
 
 fn due_job(item: &Item) -> Result<DueJob, PortError> {
-    Ok(DueJob {
-        id: read_id(item)?,
-        kind: item::text(item, "kind")?.to_owned(),
-        tenant: item::parsed(item, "tenant")?,
-        run_at: item::time(item, "due_at")?,
-    })
+    Ok(DueJob { id: read_id(item)?, run_at: item::time(item, "due_at")? })
 }
 
 #[async_trait]
@@ -231,6 +227,12 @@ fn write(job: &Job) -> Result<Item, PortError> {
         ("updated_at".into(), ms(job.updated_at)),
         ("payload".into(), json(&job.payload)?),
     ]);
+    if job.priority != Priority::default() {
+        item.insert("priority".into(), s(job.priority.as_str()));
+    }
+    if let Some(key) = &job.ordering_key {
+        item.insert("ordering_key".into(), s(key.as_str()));
+    }
     if !job.tags.is_empty() {
         item.insert("tags".into(), json(&job.tags)?);
     }
@@ -251,12 +253,24 @@ fn read_id(item: &Item) -> Result<JobId, PortError> {
     JobId::parse(id).map_err(|_| item::corrupt("pk"))
 }
 
+fn read_priority(item: &Item) -> Result<Priority, PortError> {
+    match item::optional_text(item, "priority") {
+        None => Ok(Priority::default()),
+        Some(text) => {
+            let known = Priority::ALL.into_iter().find(|known| known.as_str() == text);
+            known.ok_or_else(|| item::corrupt("priority"))
+        }
+    }
+}
+
 fn read(item: &Item) -> Result<Job, PortError> {
     let state = item::text(item, "state")?;
     Ok(Job {
         id: read_id(item)?,
         tenant: item::parsed(item, "tenant")?,
         kind: item::text(item, "kind")?.to_owned(),
+        priority: read_priority(item)?,
+        ordering_key: item.contains_key("ordering_key").then(|| item::parsed(item, "ordering_key")).transpose()?,
         state: State::ALL.into_iter().find(|known| known.as_str() == state).ok_or_else(|| item::corrupt("state"))?,
         attempt: item::number(item, "attempt")?,
         max_attempts: item::number(item, "max_attempts")?,

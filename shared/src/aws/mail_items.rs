@@ -7,7 +7,7 @@ use crate::domain::campaign::{Campaign, CampaignState};
 use crate::domain::chunk::{Chunk, ChunkStatus};
 use crate::domain::id::{CampaignId, NewsletterId, UserId};
 use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
-use crate::ports::{Lane, PortError};
+use crate::ports::{Duty, PortError};
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
 
@@ -52,11 +52,11 @@ pub(super) fn chunk_sk(number: u32) -> String {
     format!("{number:010}")
 }
 
-/// The shard of the index `due` for a lane: each lane is a listing of its own.
-pub(super) fn lane_shard(lane: Lane, shard: &str) -> String {
-    match lane {
-        Lane::Dispatch => format!("dispatch{shard}"),
-        Lane::Attention => format!("attention{shard}"),
+/// The shard of the index `due` for a duty: each is a listing of its own.
+pub(super) fn duty_shard(duty: Duty, shard: &str) -> String {
+    match duty {
+        Duty::Dispatch => format!("dispatch{shard}"),
+        Duty::Attention => format!("attention{shard}"),
     }
 }
 
@@ -70,9 +70,9 @@ fn set(item: &mut Item, name: &str, value: Option<AttributeValue>) {
     }
 }
 
-fn set_due(item: &mut Item, lane: Lane, pk: &str, sk: &str, at: Option<Timestamp>) {
+fn set_due(item: &mut Item, duty: Duty, pk: &str, sk: &str, at: Option<Timestamp>) {
     if let Some(at) = at {
-        item.insert("due_shard".into(), s(lane_shard(lane, &due_shard(&format!("{pk}{sk}")))));
+        item.insert("due_shard".into(), s(duty_shard(duty, &due_shard(&format!("{pk}{sk}")))));
         item.insert("due_at".into(), ms(at));
     }
 }
@@ -196,7 +196,7 @@ pub(super) fn write_campaign(campaign: &Campaign) -> Result<Item, PortError> {
     set(&mut item, "opened_at", campaign.opened_at.map(ms));
     set(&mut item, "finished_at", campaign.finished_at.map(ms));
     set(&mut item, "cursor", campaign.cursor.as_ref().map(s));
-    set_due(&mut item, Lane::Attention, &pk, META, campaign.attention_at);
+    set_due(&mut item, Duty::Attention, &pk, META, campaign.attention_at);
     Ok(item)
 }
 
@@ -234,8 +234,8 @@ pub(super) fn write_chunk(chunk: &Chunk) -> Result<Item, PortError> {
     item.insert("fence".into(), n(chunk.fence));
     set(&mut item, "owner", chunk.owner.as_ref().map(s));
     set(&mut item, "lease_until", chunk.lease_until.map(ms));
-    let lane = if chunk.status == ChunkStatus::Pending { Lane::Dispatch } else { Lane::Attention };
-    set_due(&mut item, lane, &pk, &sk, chunk.attention_at);
+    let duty = if chunk.status == ChunkStatus::Pending { Duty::Dispatch } else { Duty::Attention };
+    set_due(&mut item, duty, &pk, &sk, chunk.attention_at);
     Ok(item)
 }
 

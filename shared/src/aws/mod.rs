@@ -23,9 +23,11 @@ pub use mail::{DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
 
+use crate::domain::lane::Lane;
 use crate::env::{self, EnvError};
 use crate::jobs::Worker;
 use crate::ports::{PortError, Queue, SystemClock};
+use crate::queues::{JobQueues, OwnQueues};
 use crate::worker::runner::Runner;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::SdkError;
@@ -33,7 +35,6 @@ use aws_smithy_http_client::tls;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,28 +111,34 @@ impl Aws {
         Ok(SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), env::required(name)?))
     }
 
-    /// The queue of each worker.
-    ///
-    /// # Errors
-    /// When the environment does not name all of them.
-    pub fn job_queues(&self) -> Result<HashMap<Worker, Arc<dyn Queue>>, EnvError> {
-        let queue = |worker: Worker| Ok((worker, Arc::new(self.queue(worker.queue_env())?) as Arc<dyn Queue>));
-        Worker::ALL.into_iter().map(queue).collect()
+    /// Opens job queues by the names after the stack's.
+    fn open_job_queue(&self) -> Result<impl Fn(&str) -> SqsQueue, EnvError> {
+        let (client, prefix) = (aws_sdk_sqs::Client::new(&self.config), env::required(env::JOB_QUEUES)?);
+        Ok(move |name: &str| SqsQueue::new(client.clone(), format!("{prefix}{name}")))
     }
 
-    /// All a worker needs that takes its jobs from the queue whose URL the variable `queue` holds. Opens its connections
-    /// while Lambda gives a starting function its full share of CPU: the first TLS handshakes cost more than the jobs.
+    /// The queues of the workers' lanes.
+    ///
+    /// # Errors
+    /// When the environment does not name them.
+    pub fn job_queues(&self) -> Result<JobQueues, EnvError> {
+        let open = self.open_job_queue()?;
+        Ok(JobQueues::open(|name| Arc::new(open(name))))
+    }
+
+    /// All that a worker of jobs needs. Opens its connections while Lambda gives a starting function its full share of CPU:
+    /// the first TLS handshakes cost more than the jobs.
     ///
     /// # Errors
     /// When the environment is not complete.
-    pub async fn runner(&self, queue: &'static str) -> Result<Runner, EnvError> {
-        let (jobs, queue) = (self.jobs()?, self.queue(queue)?);
-        tokio::join!(jobs.warm(), queue.warm());
+    pub async fn runner(&self, worker: Worker) -> Result<Runner, EnvError> {
+        let (jobs, open) = (self.jobs()?, self.open_job_queue()?);
+        let normal = open(&worker.queue(Lane::Normal));
+        tokio::join!(jobs.warm(), normal.warm());
         Ok(Runner {
             jobs: Arc::new(jobs),
             blobs: Arc::new(self.blobs()?),
-            queue: Arc::new(queue),
-            dead_letters: Arc::new(self.queue(env::DEAD_LETTER_QUEUE_URL)?),
+            queues: OwnQueues::open(worker, |name| Arc::new(open(name)) as Arc<dyn Queue>),
             clock: Arc::new(SystemClock),
             dice,
         })

@@ -2,7 +2,7 @@ use crate::domain::chunk::{Chunk, ChunkStatus, REDISPATCH_EVERY};
 use crate::domain::id::{CampaignId, Tenant};
 use crate::domain::pace::{Grant, cost};
 use crate::jobs::ChunkMessage;
-use crate::ports::{Campaigns, Chunks, DueItem, Lane, Pace, PortError, Queue, Written};
+use crate::ports::{Campaigns, Chunks, DueItem, Duty, Pace, PortError, Queue, Written};
 use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -53,7 +53,7 @@ impl Dispatcher {
     pub async fn run(&self, now: Timestamp, limit: usize) -> Result<Dispatched, PortError> {
         let mut done = Dispatched::default();
         let mut tenants = HashMap::new();
-        let due = self.campaigns.due(Lane::Dispatch, now, limit).await?;
+        let due = self.campaigns.due(Duty::Dispatch, now, limit).await?;
         for some in due.chunks(TOGETHER) {
             let reads = some.iter().filter_map(|item| match item {
                 DueItem::Chunk(campaign, number) => Some(self.chunks.get(campaign, *number)),

@@ -3,7 +3,7 @@ use crate::domain::campaign::{ATTENTION_EVERY, CampaignState, HINT_EVERY};
 use crate::domain::chunk::ChunkStatus;
 use crate::domain::id::CampaignId;
 use crate::jobs::CampaignHint;
-use crate::ports::{DueItem, Lane, PortError, Queue};
+use crate::ports::{DueItem, Duty, PortError, Queue};
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -43,7 +43,7 @@ impl Keeper {
     /// and harms no other.
     pub async fn tick(&self, now: Timestamp, limit: usize) -> Ticked {
         let mut ticked = Ticked::default();
-        match self.dispatcher.campaigns.due(Lane::Attention, now, limit).await {
+        match self.dispatcher.campaigns.due(Duty::Attention, now, limit).await {
             Ok(due) => {
                 let parts = stream::iter(due).map(|item| async move {
                     let done = match &item {

@@ -2,6 +2,7 @@
 //! whose condition is the guard written here; the in-memory store calls the function itself.
 
 use super::id::{JobId, Tenant};
+use super::lane::{Lane, OrderingKey, Priority};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -111,6 +112,10 @@ pub struct Job {
     pub tenant: Tenant,
     /// What is to be done: the name of a registered kind.
     pub kind: String,
+    /// Which lane it takes, unless it has an ordering key.
+    pub priority: Priority,
+    /// Others with this key it does not run beside, nor before those submitted before it.
+    pub ordering_key: Option<OrderingKey>,
     /// Where it stands.
     pub state: State,
     /// Attempts that were counted. An attempt counts when a worker claims the job.
@@ -154,6 +159,14 @@ pub struct Job {
     pub result: Option<Stored>,
     /// Why the last attempt failed.
     pub error: Option<JobError>,
+}
+
+impl Job {
+    /// The lane that brings it to its worker.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        if self.ordering_key.is_some() { Lane::Ordered } else { self.priority.into() }
+    }
 }
 
 /// What may happen to a job.

@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod id;
 pub mod job;
 pub mod key;
+pub mod lane;
 pub mod letter;
 pub mod local_time;
 pub mod pace;

@@ -1,6 +1,6 @@
 use super::{Echo, Welcome};
 use crate::domain::backoff::Backoff;
-use crate::env;
+use crate::domain::lane::Lane;
 use crate::job::Job;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
@@ -18,13 +18,54 @@ impl Worker {
     /// Every worker that takes jobs.
     pub const ALL: [Self; 2] = [Self::Echo, Self::Email];
 
-    /// The environment variable that holds its queue's URL.
+    /// The name of its folder and function.
     #[must_use]
-    pub fn queue_env(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Echo => env::ECHO_QUEUE_URL,
-            Self::Email => env::EMAIL_QUEUE_URL,
+            Self::Echo => "echo",
+            Self::Email => "email",
         }
+    }
+
+    /// The lanes it has. Each costs a queue that Lambda asks all month long.
+    #[must_use]
+    pub fn lanes(self) -> &'static [Lane] {
+        match self {
+            Self::Echo => &[Lane::High, Lane::Normal, Lane::Low, Lane::Ordered],
+            Self::Email => &[Lane::High, Lane::Normal, Lane::Low],
+        }
+    }
+
+    /// The name of a lane's queue, after the stack's name and a hyphen.
+    #[must_use]
+    pub fn queue(self, lane: Lane) -> String {
+        let name = self.name();
+        match lane {
+            Lane::Normal => name.to_owned(),
+            Lane::High | Lane::Low => format!("{name}-{}", lane.as_str()),
+            Lane::Ordered => format!("{name}-{}.fifo", lane.as_str()),
+        }
+    }
+
+    /// The name of the queue for what cannot be read of a lane, after the stack's name and a hyphen. The letters of a FIFO
+    /// queue are kept in one.
+    #[must_use]
+    pub fn dead_letters(self, lane: Lane) -> String {
+        let name = self.name();
+        match lane {
+            Lane::High | Lane::Normal | Lane::Low => format!("{name}-dead"),
+            Lane::Ordered => format!("{name}-dead.fifo"),
+        }
+    }
+
+    /// The lane whose queue has this name, which the stack's name and a hyphen may precede.
+    #[must_use]
+    pub fn lane(self, queue: &str) -> Option<Lane> {
+        let named = |lane: &Lane| {
+            let before = queue.strip_suffix(self.queue(*lane).as_str());
+            before.is_some_and(|before| before.is_empty() || before.ends_with('-'))
+        };
+        self.lanes().iter().copied().find(named)
     }
 }
 
@@ -77,6 +118,21 @@ mod tests {
             assert!(KINDS[i + 1..].iter().all(|other| other.name != kind.name));
             assert!((1..=100).contains(&kind.max_attempts));
         }
+    }
+
+    #[test]
+    fn a_lane_is_known_by_its_queue() {
+        for worker in Worker::ALL {
+            for lane in worker.lanes() {
+                let queue = worker.queue(*lane);
+                assert_eq!(worker.lane(&queue), Some(*lane));
+                assert_eq!(worker.lane(&format!("stack-echo-high-{queue}")), Some(*lane));
+                assert_eq!(queue.ends_with(".fifo"), worker.dead_letters(*lane).ends_with(".fifo"));
+            }
+        }
+        assert_eq!(Worker::Echo.lane("stack-echo-dead"), None);
+        assert_eq!(Worker::Echo.lane("stack-noecho"), None);
+        assert_eq!(Worker::Email.lane("stack-email-ordered.fifo"), None, "it has no such lane");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 use crate::domain::id::{JobId, Tenant};
+use crate::domain::job::Job;
+use crate::ports::{Group, Message};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::time::Duration;
 
 /// The message that brings a job to its worker.
 ///
@@ -39,16 +42,32 @@ impl JobMessage {
     /// Payloads up to this size travel in the message: Lambda takes at most 6 MB for a batch, which is ten messages.
     pub const PAYLOAD_MAX: usize = 256 * 1024;
 
-    /// A message for a job.
+    /// The message that brings `job` to its worker after `delay`. An ordered job knows no delay: its message holds its place.
     #[must_use]
-    pub fn new(id: JobId, kind: String, tenant: Tenant, payload: Option<Value>) -> Self {
-        Self { v: Self::VERSION, id, kind, tenant, payload }
+    pub fn carrying(job: &Job, payload: Option<Value>, delay: Duration) -> Message {
+        let (id, kind, tenant) = (job.id.clone(), job.kind.clone(), job.tenant.clone());
+        let body = serde_json::json!(Self { v: Self::VERSION, id, kind, tenant, payload }).to_string();
+        match &job.ordering_key {
+            None => Message { body, delay, group: Some(Group::Tenant(job.tenant.clone())) },
+            Some(key) => {
+                let group = Some(Group::Ordered {
+                    group: key.group(&job.tenant, &job.kind),
+                    deduplication: Self::deduplication(job),
+                });
+                Message { body, delay: Duration::ZERO, group }
+            }
+        }
     }
 
-    /// The body to send.
-    #[must_use]
-    pub fn body(&self) -> String {
-        serde_json::json!(self).to_string()
+    /// What a FIFO queue tells an ordered job's messages apart by. It stays the same as long as the message that is there
+    /// already is enough, which is deleted only when the job is final: so it changes with each retry by a person, and a
+    /// repeated request or a second look of the clock sends nothing twice within SQS's five minutes. Later it does, behind
+    /// the first message, which does no harm.
+    fn deduplication(job: &Job) -> String {
+        match job.run_at {
+            None => job.id.to_string(),
+            Some(at) => format!("{}-{}", job.id, at.as_millisecond()),
+        }
     }
 
     /// Reads a body.
@@ -84,6 +103,9 @@ pub(super) fn parse<T: DeserializeOwned>(body: &str, version: u32) -> Result<T, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::lane::OrderingKey;
+    use crate::testing::conformance::queued_job;
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     #[test]
@@ -99,6 +121,27 @@ mod tests {
         assert!(!error.to_string().contains("secret"), "{error}");
     }
 
+    #[test]
+    fn an_ordered_message_is_sent_anew_when_its_job_is_tried_anew_and_not_before() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let key = OrderingKey::parse("k").unwrap();
+        let first = Job { ordering_key: Some(key.clone()), ..queued_job("1", at(0)) };
+        let numbers = |job: &Job| match JobMessage::carrying(job, None, Duration::from_secs(9)) {
+            Message { group: Some(Group::Ordered { group, deduplication }), delay: Duration::ZERO, .. } => {
+                (group, deduplication)
+            }
+            other => panic!("{other:?}"),
+        };
+        let second = Job { id: JobId::derived(&["2"]), ..first.clone() };
+        assert_eq!(numbers(&first).0, numbers(&second).0);
+        assert_ne!(numbers(&first).1, numbers(&second).1);
+        let claimed = Job { attempt: 1, fence: 1, updated_at: at(1), ..first.clone() };
+        assert_eq!(numbers(&claimed), numbers(&first));
+        let retried = |second| Job { run_at: Some(at(second)), ..claimed.clone() };
+        assert_ne!(numbers(&retried(2)), numbers(&first));
+        assert_ne!(numbers(&retried(2)), numbers(&retried(3)));
+    }
+
     proptest! {
         #[test]
         fn any_text_is_answered(body in ".*") {
@@ -107,9 +150,10 @@ mod tests {
 
         #[test]
         fn what_is_written_reads_back(key in ".*", kind in "[a-z-]{1,20}", text in prop::option::of(".*")) {
+            let job = Job { kind: kind.clone(), ..queued_job(&key, Timestamp::UNIX_EPOCH) };
             let payload = text.map(Value::String);
-            let message = JobMessage::new(JobId::derived(&[&key]), kind, Tenant::parse("t").unwrap(), payload);
-            prop_assert_eq!(JobMessage::parse(&message.body()).unwrap(), message);
+            let read = JobMessage::parse(&JobMessage::carrying(&job, payload.clone(), Duration::ZERO).body).unwrap();
+            prop_assert_eq!(read, JobMessage { v: JobMessage::VERSION, id: job.id, kind, tenant: job.tenant, payload });
         }
     }
 }

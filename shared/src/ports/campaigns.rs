@@ -24,9 +24,9 @@ pub enum Written {
     Stale,
 }
 
-/// Which things the clock finds.
+/// What is to be done about the things that the clock finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub enum Duty {
     /// Pending chunks, to be dispatched.
     Dispatch,
     /// Campaigns to be opened, frozen or finished, and chunks whose lease or waiting time is over. Apart from the
@@ -62,9 +62,9 @@ pub trait Campaigns: Send + Sync {
     /// down twice, whatever stops the writer and however many there are.
     async fn freeze(&self, before: &Campaign, page: &Frozen) -> Result<Written, PortError>;
 
-    /// At most `limit` campaigns and chunks of a lane whose attention time is at or before `until`, the earliest first
+    /// At most `limit` campaigns and chunks of a duty whose attention time is at or before `until`, the earliest first
     /// within a shard. It may show one that has just been seen to.
-    async fn due(&self, lane: Lane, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError>;
+    async fn due(&self, duty: Duty, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError>;
 }
 
 /// The chunks of campaigns: the ledger of who was sent what.

@@ -29,10 +29,6 @@ pub enum Applied {
 pub struct DueJob {
     /// Which.
     pub id: JobId,
-    /// Its kind, which names its queue.
-    pub kind: String,
-    /// Whose it is.
-    pub tenant: Tenant,
     /// Its time.
     pub run_at: Timestamp,
 }

@@ -11,13 +11,13 @@ mod people;
 mod queue;
 
 pub use blobs::{Blobs, PutBlob};
-pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Lane, Pace, Written};
+pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, Written};
 pub use clock::{Clock, SystemClock};
 pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
 pub use keys::{Keys, TokenKeys};
 pub use mail::{Mail, MailError, MailLedger, Mailer, Opened};
 pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};
-pub use queue::{Message, Queue};
+pub use queue::{Group, Message, Queue};
 
 /// Why a port could not do as asked. The source may name tables and keys: it goes to the log, never into an answer.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@ use crate::domain::campaign::{Campaign, Counts, Frozen};
 use crate::domain::chunk::{Chunk, ChunkStatus, SendEvent};
 use crate::domain::id::CampaignId;
 use crate::domain::pace::{Grant, grant};
-use crate::ports::{Added, CampaignView, Campaigns, Chunks, DueItem, Lane, Pace, PortError, Written};
+use crate::ports::{Added, CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, PortError, Written};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -109,16 +109,16 @@ impl Campaigns for MemoryCampaigns {
         Ok(written)
     }
 
-    async fn due(&self, lane: Lane, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
+    async fn due(&self, duty: Duty, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
         self.faults.before("due").await?;
         let mut due: Vec<(Timestamp, DueItem)> = self.with(|inner| {
             let campaigns = inner.campaigns.values().filter_map(|(campaign, _)| {
-                let at = campaign.attention_at.filter(|_| lane == Lane::Attention)?;
+                let at = campaign.attention_at.filter(|_| duty == Duty::Attention)?;
                 Some((at, DueItem::Campaign(campaign.id.clone())))
             });
             let chunks = inner.chunks.values().filter_map(|chunk| {
-                let its = if chunk.status == ChunkStatus::Pending { Lane::Dispatch } else { Lane::Attention };
-                let at = chunk.attention_at.filter(|_| its == lane)?;
+                let its = if chunk.status == ChunkStatus::Pending { Duty::Dispatch } else { Duty::Attention };
+                let at = chunk.attention_at.filter(|_| its == duty)?;
                 Some((at, DueItem::Chunk(chunk.campaign.clone(), chunk.number)))
             });
             campaigns.chain(chunks).filter(|(at, _)| *at <= until).collect()

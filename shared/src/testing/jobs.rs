@@ -99,7 +99,7 @@ impl Jobs for MemoryJobs {
             waiting
                 .filter_map(|(job, _)| {
                     let run_at = job.run_at.filter(|at| *at <= until)?;
-                    Some(DueJob { id: job.id.clone(), kind: job.kind.clone(), tenant: job.tenant.clone(), run_at })
+                    Some(DueJob { id: job.id.clone(), run_at })
                 })
                 .collect()
         });

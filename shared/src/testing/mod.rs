@@ -21,5 +21,5 @@ pub use jobs::MemoryJobs;
 pub use keys::MemoryKeys;
 pub use mail::{MemoryMailLedger, MemoryMailer};
 pub use people::{MemoryNewsletters, MemorySubscribers, MemoryUsers};
-pub use queue::{Delivered, MemoryQueue};
+pub use queue::{Delivered, MemoryQueue, MemoryQueues};
 pub use virtual_clock::VirtualClock;

@@ -1,9 +1,11 @@
 //! The fences between the records of one batch (promise P6).
 
-use crate::ports::{Message, Queue};
+use crate::ports::{Group, Message, Queue};
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt as _;
+use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -26,38 +28,85 @@ pub async fn run<F>(event: SqsEvent, one: F) -> SqsBatchResponse
 where
     F: AsyncFn(&SqsMessage) -> Verdict,
 {
-    let one = &one;
-    let failures = stream::iter(&event.records)
-        .map(|record| async move {
-            match AssertUnwindSafe(one(record)).catch_unwind().await {
-                Ok(Verdict::Acknowledge) => None,
-                Ok(Verdict::Keep) => Some(record),
-                Err(_) => {
-                    tracing::error!(message_id = record.message_id, "a record panicked outside its handler");
-                    Some(record)
+    run_in_order(event, one, async |_| {}).await
+}
+
+/// Does what [`run`] does, and keeps the order of each message group of a FIFO queue: its records run one after another, and
+/// those behind one that is kept are not run but kept too. `behind` hears of each of them.
+pub async fn run_in_order<F, B>(event: SqsEvent, one: F, behind: B) -> SqsBatchResponse
+where
+    F: AsyncFn(&SqsMessage) -> Verdict,
+    B: AsyncFn(&SqsMessage),
+{
+    let (one, behind) = (&one, &behind);
+    let kept: Vec<&SqsMessage> = stream::iter(sequences(&event.records))
+        .map(|sequence| async move {
+            for (i, record) in sequence.iter().enumerate() {
+                if fenced(one, record).await == Verdict::Keep {
+                    join_all(sequence[i + 1..].iter().map(|record| behind(record))).await;
+                    return sequence[i..].to_vec();
                 }
             }
+            Vec::new()
         })
         .buffer_unordered(CONCURRENCY)
-        .filter_map(async |kept| kept)
-        .map(|record| {
-            // A record without an id is answered with an empty one: AWS then takes the whole batch as failed, which
-            // repeats work and loses none.
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = record.message_id.clone().unwrap_or_default();
-            failure
-        })
-        .collect()
+        .concat()
         .await;
+    let failures = kept.into_iter().map(|record| {
+        // A record without an id is answered with an empty one: AWS then takes the whole batch as failed, which
+        // repeats work and loses none.
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = record.message_id.clone().unwrap_or_default();
+        failure
+    });
     let mut response = SqsBatchResponse::default();
-    response.batch_item_failures = failures;
+    response.batch_item_failures = failures.collect();
     response
+}
+
+async fn fenced<F>(one: &F, record: &SqsMessage) -> Verdict
+where
+    F: AsyncFn(&SqsMessage) -> Verdict,
+{
+    AssertUnwindSafe(one(record)).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(message_id = record.message_id, "a record panicked outside its handler");
+        Verdict::Keep
+    })
+}
+
+/// The records that have to run one after another: of a FIFO queue those of a message group, of a standard queue each alone.
+fn sequences(records: &[SqsMessage]) -> Vec<Vec<&SqsMessage>> {
+    let mut sequences: Vec<Vec<&SqsMessage>> = Vec::new();
+    let mut groups: HashMap<Option<&String>, usize> = HashMap::new();
+    for record in records {
+        if !is_fifo(record) {
+            sequences.push(vec![record]);
+            continue;
+        }
+        let place = *groups.entry(record.attributes.get(GROUP)).or_insert(sequences.len());
+        if place == sequences.len() {
+            sequences.push(Vec::new());
+        }
+        sequences[place].push(record);
+    }
+    sequences
+}
+
+/// The attribute of a record that names its message group. In a standard queue that is a tenant, and has no order.
+const GROUP: &str = "MessageGroupId";
+
+fn is_fifo(record: &SqsMessage) -> bool {
+    record.event_source_arn.as_deref().is_some_and(|arn| arn.ends_with(".fifo"))
 }
 
 /// Moves a message that nobody can read to the dead letters, with its body as it came. `why` is logged and must not quote it.
 pub async fn park(dead_letters: &dyn Queue, record: &SqsMessage, why: &str) -> Verdict {
     tracing::error!(message_id = record.message_id, "unreadable, moved to the dead-letter queue: {why}");
-    let letter = Message { body: record.body.clone().unwrap_or_default(), delay: Duration::ZERO, tenant: None };
+    // A FIFO queue's dead letters are in one too. Told by its id, a letter that is moved twice is there once.
+    let ordered = record.attributes.get(GROUP).filter(|_| is_fifo(record)).cloned();
+    let group =
+        ordered.map(|group| Group::Ordered { group, deduplication: record.message_id.clone().unwrap_or_default() });
+    let letter = Message { body: record.body.clone().unwrap_or_default(), delay: Duration::ZERO, group };
     match dead_letters.send_one(letter).await {
         Ok(()) => Verdict::Acknowledge,
         Err(error) => {

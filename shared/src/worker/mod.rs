@@ -1,10 +1,11 @@
 //! From "a function on one job" to "a Lambda on an SQS batch".
 //!
 //! [`batch`] fences the records of a batch from each other; [`runner`] takes one message through claim, handler and
-//! finish; [`handlers`] is the table of a worker's functions. [`serve`] ties them to the Lambda runtime.
+//! finish, and [`ordered`] says what is different on the ordered lane; [`handlers`] is the table of a worker's functions. [`serve`] ties them to the Lambda runtime.
 
 pub mod batch;
 pub mod handlers;
+mod ordered;
 pub mod runner;
 
 use crate::worker::handlers::Handlers;
@@ -26,8 +27,7 @@ pub async fn serve(runner: Runner, handlers: Handlers) -> Result<(), Error> {
     let (runner, handlers) = (&runner, &handlers);
     lambda_runtime::run(service_fn(async move |event: LambdaEvent<SqsEvent>| {
         let deadline = deadline(&event.context, Timestamp::now());
-        let response = batch::run(event.payload, async |record| runner.run(handlers, record, deadline).await).await;
-        Ok::<_, Error>(response)
+        Ok::<_, Error>(runner.batch(handlers, event.payload, deadline).await)
     }))
     .await
 }

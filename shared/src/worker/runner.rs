@@ -1,14 +1,17 @@
 //! One message through claim, handler and finish.
 
 use super::RESERVE;
-use super::batch::{Verdict, park};
+use super::batch::{self, Verdict, park};
 use super::handlers::{Attempt, Entry, Handlers};
+use super::ordered;
 use crate::accept::wait_until;
 use crate::domain::job::{Carrier, Event, Job, JobError, Refused, State, Stored};
+use crate::domain::lane::Lane;
 use crate::job::{Failure, Outcome};
 use crate::jobs::JobMessage;
-use crate::ports::{Applied, Blobs, Clock, Jobs, Message, PortError, Queue};
-use aws_lambda_events::event::sqs::SqsMessage;
+use crate::ports::{Applied, Blobs, Clock, Jobs, Message, PortError};
+use crate::queues::{OwnLane, OwnQueues};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt as _;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -20,6 +23,9 @@ use std::time::Duration;
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// Nothing is started with less time than this left.
 const LEAST_TIME: Duration = Duration::from_secs(2);
+/// An ordered job that begins so long after its invocation, behind others of its key, has less time than is its due: an
+/// attempt that the invocation's end cuts off does not count.
+const LATE: Duration = Duration::from_secs(1);
 
 /// What a worker needs to run jobs.
 #[derive(Clone)]
@@ -28,33 +34,54 @@ pub struct Runner {
     pub jobs: Arc<dyn Jobs>,
     /// Large payloads and results.
     pub blobs: Arc<dyn Blobs>,
-    /// The worker's own queue.
-    pub queue: Arc<dyn Queue>,
-    /// Where messages go that no worker can read.
-    pub dead_letters: Arc<dyn Queue>,
+    /// The queues of the worker's lanes.
+    pub queues: OwnQueues,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Draws a number from 0 to 1, for the jitter of retries.
     pub dice: fn() -> f64,
 }
 
+/// The time of one invocation.
+#[derive(Debug, Clone, Copy)]
+struct Invocation {
+    began: Timestamp,
+    deadline: Timestamp,
+}
+
 /// Why an attempt did not get to a result of its own.
 enum Cut {
     Panicked,
+    /// It stood behind others of its key in the invocation, which ended before it.
+    Short,
     TimedOut(Duration),
     InvalidPayload(String),
 }
 
 impl Runner {
-    /// Takes one message as far as it goes before `deadline`, the end of the invocation.
-    pub async fn run(&self, handlers: &Handlers, record: &SqsMessage, deadline: Timestamp) -> Verdict {
+    /// Takes the messages of a batch as far as they go before `deadline`, the end of the invocation.
+    pub async fn batch(&self, handlers: &Handlers, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
+        let time = Invocation { began: self.clock.now(), deadline };
+        let one = async |record: &SqsMessage| self.run(handlers, record, time).await;
+        // A group goes on when its first message does, so those behind it must not be hidden for longer.
+        let behind = async |record: &SqsMessage| {
+            let _ = self.show_again(record, Duration::ZERO).await;
+        };
+        batch::run_in_order(event, one, behind).await
+    }
+
+    /// Takes one message as far as it goes before the invocation ends.
+    async fn run(&self, handlers: &Handlers, record: &SqsMessage, time: Invocation) -> Verdict {
+        let deadline = time.deadline;
         let body = record.body.as_deref().unwrap_or_default();
         let message = match JobMessage::parse(body) {
             Ok(message) => message,
-            Err(error) => return park(&*self.dead_letters, record, &error.to_string()).await,
+            Err(error) => return park(&*self.lane(record).dead_letters, record, &error.to_string()).await,
         };
         let started = self.clock.now();
-        if wait_until(Some(deadline), started) < LEAST_TIME + RESERVE {
+        // A job that stood behind others of its key should have about the time that the first had.
+        let least = if self.is_ordered(record) { time.whole() / 2 } else { Duration::ZERO }.max(LEAST_TIME + RESERVE);
+        if wait_until(Some(deadline), started) < least {
             // Not started, so no attempt is spent; another invocation takes it at once.
             return self.show_again(record, Duration::ZERO).await;
         }
@@ -74,7 +101,7 @@ impl Runner {
                 return Verdict::Keep;
             }
         };
-        let (event, class) = match self.attempt(handler, &job, message.payload, deadline).await {
+        let (event, class) = match self.attempt(handler, &job, message.payload, time).await {
             Ok(event) => event,
             Err(error) if error.is_transient() => {
                 // The handler was never called, so the job goes back without spending the attempt.
@@ -90,6 +117,10 @@ impl Runner {
                 (Event::Bury { fence: job.fence, error }, "invalid_payload")
             }
         };
+        let event = match self.is_ordered(record) {
+            true => ordered::limited(event, job.attempt, record, self.clock.now()),
+            false => event,
+        };
         let verdict = self.finish(record, &job, &event, deadline).await;
         let ms = wait_until(Some(self.clock.now()), started).as_millis();
         tracing::info!(job = %job.id, kind = job.kind, attempt = job.attempt, outcome = class, ms, "attempt");
@@ -102,14 +133,15 @@ impl Runner {
         handler: &Entry,
         job: &Job,
         carried: Option<Value>,
-        deadline: Timestamp,
+        time: Invocation,
     ) -> Result<(Event, &'static str), PortError> {
         let payload = match carried {
             Some(payload) if !job.edited => payload,
             _ => self.payload(job).await?,
         };
-        let limit = wait_until(Some(deadline), self.clock.now()).saturating_sub(RESERVE);
-        let limit = job.timeout.map_or(limit, |timeout| timeout.min(limit));
+        let left = wait_until(Some(time.deadline), self.clock.now()).saturating_sub(RESERVE);
+        let limit = job.timeout.map_or(left, |timeout| timeout.min(left));
+        let behind = job.lane() == Lane::Ordered && left + LATE < time.whole().saturating_sub(RESERVE);
         let attempt = Attempt {
             id: job.id.clone(),
             tenant: job.tenant.clone(),
@@ -123,6 +155,7 @@ impl Runner {
         let outcome = match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(Cut::Panicked),
+            Err(_) if behind && limit == left => Err(Cut::Short),
             Err(_) => Err(Cut::TimedOut(limit)),
         };
         Ok(self.decide(handler, job, outcome).await)
@@ -140,6 +173,7 @@ impl Runner {
                 }
             },
             Ok(Err(Failure::Snooze(wait))) => return (give_back(job, now + wait, now, false, None), "snoozed"),
+            Err(Cut::Short) => return (give_back(job, now, now, false, None), "cut short"),
             Ok(Err(Failure::Cancelled)) => return (Event::Stop { fence: job.fence }, "cancelled"),
             Ok(Err(Failure::Dead(why))) => ("permanent", format!("{why:#}"), None),
             Err(Cut::InvalidPayload(why)) => ("invalid_payload", why, None),
@@ -202,12 +236,15 @@ impl Runner {
         }
     }
 
-    /// Sends a delayed copy, so that the retry has a message of its own whose receive count starts anew.
+    /// Sends a delayed copy, so that the retry has a message of its own whose receive count starts anew. The message of an
+    /// ordered job stays where it is: a copy would lose the job its place.
     async fn bring_back(&self, record: &SqsMessage, job: &Job, run_at: Timestamp) -> Verdict {
-        let body = JobMessage::new(job.id.clone(), job.kind.clone(), job.tenant.clone(), None).body();
         let delay = wait_until(Some(run_at), self.clock.now());
-        let copy = Message { body, delay, tenant: Some(job.tenant.clone()) };
-        match self.queue.send_one(copy).await {
+        if self.is_ordered(record) {
+            return self.show_again(record, delay).await;
+        }
+        let copy = JobMessage::carrying(job, None, delay);
+        match self.lane(record).queue.send_one(copy).await {
             Ok(()) => Verdict::Acknowledge,
             Err(error) => {
                 tracing::warn!(job = %job.id, "no copy could be sent, the message itself stays: {error}");
@@ -223,7 +260,7 @@ impl Runner {
             Refused::Leased { until } => self.show_again(record, wait_until(Some(until), now)).await,
             Refused::NotYet { run_at } => {
                 let wait = wait_until(Some(run_at), now);
-                if job.state == State::Scheduled && wait > Message::MAX_DELAY {
+                if job.state == State::Scheduled && wait > Message::MAX_DELAY && !self.is_ordered(record) {
                     return Verdict::Acknowledge; // the clock brings it
                 }
                 self.show_again(record, wait).await
@@ -282,9 +319,19 @@ impl Runner {
         }
     }
 
+    /// The lane that a record has come by.
+    fn lane(&self, record: &SqsMessage) -> &OwnLane {
+        self.queues.of(record.event_source_arn.as_deref())
+    }
+
+    fn is_ordered(&self, record: &SqsMessage) -> bool {
+        self.lane(record).lane == Lane::Ordered
+    }
+
     async fn show_again(&self, record: &SqsMessage, wait: Duration) -> Verdict {
+        let wait = if self.is_ordered(record) { ordered::look(wait) } else { wait };
         if let Some(receipt) = &record.receipt_handle
-            && let Err(error) = self.queue.hide(receipt, wait).await
+            && let Err(error) = self.lane(record).queue.hide(receipt, wait).await
         {
             // Its own visibility timeout brings it back, later.
             tracing::warn!(message_id = record.message_id, "the visibility timeout could not be changed: {error}");
@@ -317,10 +364,17 @@ impl Runner {
     }
 }
 
-/// Back to the queue, or to the clock when SQS cannot hold it for so long.
+impl Invocation {
+    /// How long the invocation is.
+    fn whole(self) -> Duration {
+        wait_until(Some(self.deadline), self.began)
+    }
+}
+
+/// Back to the queue, or to the clock when SQS cannot hold it for so long. An ordered job's message never leaves its queue.
 fn give_back(job: &Job, run_at: Timestamp, now: Timestamp, spent: bool, error: Option<JobError>) -> Event {
     let far = wait_until(Some(run_at), now) > Message::MAX_DELAY;
-    let by = if far { Carrier::Clock } else { Carrier::Queue };
+    let by = if far && job.lane() != Lane::Ordered { Carrier::Clock } else { Carrier::Queue };
     Event::GiveBack { fence: job.fence, run_at, spent, by, error }
 }
 

@@ -1,17 +1,18 @@
 use super::*;
 use crate::accept::{Intake, NewJob, fingerprint, submit};
 use crate::domain::id::JobId;
+use crate::domain::lane::Priority;
 use crate::jobs::{Echo, Fail, Worker, kind};
-use crate::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueue};
-use crate::worker::batch;
-use aws_lambda_events::event::sqs::SqsEvent;
+use crate::ports::Queue as _;
+use crate::queues::JobQueues;
+use crate::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueue, MemoryQueues};
 use serde_json::json;
-use std::collections::HashMap;
 
 pub(super) struct World {
     pub(super) clock: ManualClock,
     pub(super) jobs: MemoryJobs,
     pub(super) blobs: MemoryBlobs,
+    pub(super) queues: MemoryQueues,
     pub(super) queue: MemoryQueue,
     pub(super) dead_letters: MemoryQueue,
     pub(super) intake: Intake,
@@ -25,56 +26,60 @@ impl World {
     pub(super) fn new() -> Self {
         let clock = ManualClock::default();
         let (jobs, blobs) = (MemoryJobs::default(), MemoryBlobs::default());
-        let queue = MemoryQueue::new(Arc::new(clock.clone()));
-        let dead_letters = MemoryQueue::new(Arc::new(clock.clone()));
+        let queues = MemoryQueues::new(Arc::new(clock.clone()));
         let runner = Runner {
             jobs: Arc::new(jobs.clone()),
             blobs: Arc::new(blobs.clone()),
-            queue: Arc::new(queue.clone()),
-            dead_letters: Arc::new(dead_letters.clone()),
+            queues: OwnQueues::open(Worker::Echo, |name| queues.open(name)),
             clock: Arc::new(clock.clone()),
             dice: || 0.5,
         };
-        let queues = HashMap::from([(Worker::Echo, Arc::new(queue.clone()) as Arc<dyn Queue>)]);
-        let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs.clone()), queues };
-        Self { clock, jobs, blobs, queue, dead_letters, intake, runner }
+        let job_queues = JobQueues::open(|name| queues.open(name));
+        let intake = Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs.clone()), queues: job_queues };
+        let (queue, dead_letters) = (queues.get("echo"), queues.get("echo-dead"));
+        Self { clock, jobs, blobs, queues, queue, dead_letters, intake, runner }
     }
 
     pub(super) async fn submit(&self, name: &str, payload: Value) -> JobId {
+        self.submit_as(name, payload, |_| ()).await
+    }
+
+    pub(super) async fn submit_as(&self, name: &str, payload: Value, change: impl FnOnce(&mut NewJob)) -> JobId {
         let id = JobId::derived(&[name]);
-        let new = NewJob {
+        let mut new = NewJob {
             id: id.clone(),
             repeatable: true,
             fingerprint: fingerprint(&payload),
             tenant: crate::domain::id::Tenant::parse("t").unwrap(),
             kind: kind("echo").unwrap(),
             payload,
+            priority: Priority::Normal,
+            ordering_key: None,
             run_at: None,
             expires_at: None,
             max_attempts: Some(3),
             timeout: None,
             tags: vec![],
         };
+        change(&mut new);
         submit(&self.intake, new, self.clock.now()).await.unwrap();
         id
     }
 
     /// Delivers what is visible to a worker and settles the batch as Lambda does. Gives the number of messages.
     async fn deliver(&self, handlers: &Handlers) -> usize {
-        let event = self.queue.receive(10, VISIBILITY, || 0.0);
+        self.deliver_from(&self.queue, handlers).await
+    }
+
+    pub(super) async fn deliver_from(&self, queue: &MemoryQueue, handlers: &Handlers) -> usize {
+        let event = queue.receive(10, VISIBILITY, || 0.99);
         let deadline = self.clock.now() + TIMEOUT;
-        let response = batch::run(event.clone(), async |r: &_| self.runner.run(handlers, r, deadline).await).await;
-        self.settle(&event, &response);
+        let response = self.runner.batch(handlers, event.clone(), deadline).await;
+        queue.answered(&event, &response);
         event.records.len()
     }
 
-    pub(super) fn settle(&self, event: &SqsEvent, response: &aws_lambda_events::event::sqs::SqsBatchResponse) {
-        let failed: Vec<String> =
-            response.batch_item_failures.iter().map(|failure| failure.item_identifier.clone()).collect();
-        self.queue.settle(event, &failed);
-    }
-
-    async fn job(&self, id: &JobId) -> Job {
+    pub(super) async fn job(&self, id: &JobId) -> Job {
         self.jobs.get(id).await.unwrap().unwrap()
     }
 }
@@ -120,7 +125,7 @@ async fn one_bad_message_does_not_hurt_its_neighbours() {
     let good = world.submit("good", json!({"message": 1})).await;
     let panics = world.submit("panics", json!({"fail": "panic"})).await;
     let slow = world.submit("slow", json!({"sleep_ms": 600_000})).await;
-    let garbled = Message { body: "{{".into(), delay: Duration::ZERO, tenant: None };
+    let garbled = Message { body: "{{".into(), delay: Duration::ZERO, group: None };
     world.queue.send_one(garbled).await.unwrap();
     let last = world.submit("last", json!({"message": 2})).await;
     world.deliver(&handlers()).await;
@@ -300,8 +305,8 @@ async fn near_the_end_of_an_invocation_nothing_is_started() {
     let event = world.queue.receive(10, VISIBILITY, || 0.0);
     let deadline = world.clock.now() + Duration::from_secs(3);
     let handlers = handlers();
-    let response = batch::run(event.clone(), async |r: &_| world.runner.run(&handlers, r, deadline).await).await;
-    world.settle(&event, &response);
+    let response = world.runner.batch(&handlers, event.clone(), deadline).await;
+    world.queue.answered(&event, &response);
     assert_eq!((world.job(&id).await.state, world.job(&id).await.attempt), (State::Queued, 0));
     assert_eq!(world.queue.all()[0].visible_at, world.clock.now(), "another invocation may take it at once");
 }
@@ -344,5 +349,19 @@ async fn a_large_result_is_kept_beside_the_table() {
     assert!(matches!(world.job(&id).await.result, Some(Stored::Blob(_))));
 }
 
-#[path = "simulation.rs"]
+#[tokio::test(start_paused = true)]
+async fn a_job_is_tried_again_on_its_own_lane() {
+    let world = World::new();
+    let high = world.queues.get("echo-high");
+    let id = world.submit_as("a", json!({"fail": "transient"}), |new| new.priority = Priority::High).await;
+    assert_eq!((high.all().len(), world.queue.all().len()), (1, 0));
+    world.deliver_from(&high, &handlers()).await;
+    assert_eq!(world.job(&id).await.attempt, 1);
+    assert_eq!((high.all().len(), world.queue.all().len()), (1, 0));
+    assert_eq!(Some(high.all()[0].visible_at), world.job(&id).await.run_at);
+}
+
+#[path = "ordered_tests.rs"]
+mod ordered_tests;
+#[path = "simulation/mod.rs"]
 mod simulation;

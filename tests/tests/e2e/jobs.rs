@@ -132,7 +132,7 @@ async fn bad_messages_and_bad_handlers_harm_only_themselves() {
     let (_gate, stack) = (super::shared().await, Stack::from_env());
     let inside = Inside::from_env().await;
     let garbage = "{\"v\":1,\"id\":\"e2e-garbage\"";
-    let garbled = Message { body: garbage.into(), delay: Duration::ZERO, tenant: None };
+    let garbled = Message { body: garbage.into(), delay: Duration::ZERO, group: None };
     let panics = stack.echo(json!({"fail": "panic"}), json!({"max_attempts": 1})).await;
     let slow = stack.echo(json!({"sleep_ms": 60_000}), json!({"max_attempts": 1, "timeout_seconds": 1})).await;
     inside.queue("echo").send_one(garbled).await.expect("sent");

@@ -83,6 +83,7 @@ pub struct BatchAnswer {
 /// Submit many jobs.
 ///
 /// Each job is accepted or refused by itself, as if it were submitted alone; its `idempotency_key` stands for the header.
+/// Jobs with one `ordering_key` keep the order of the request: when one of them is answered 503, so are those behind it.
 /// The whole request has at most 1 MiB, as that of a single job.
 #[utoipa::path(
     post, path = "/v1/jobs/batch", operation_id = "submit_jobs", tag = "jobs", security(("key" = ["jobs:write"])),

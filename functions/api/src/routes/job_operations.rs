@@ -59,6 +59,7 @@ pub struct RetryRequest {
 /// Retry a job.
 ///
 /// A `dead` or `cancelled` job starts anew, with all its attempts and without an `expires_at`. The body may be left out.
+/// A job with an `ordering_key` goes to the end of its key, behind the jobs that were accepted meanwhile.
 /// Answered 202, the retry is recorded and on its queue, or left to the clock, which brings it within two minutes.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", security(("key" = ["jobs:write"])),

@@ -48,6 +48,12 @@ pub struct JobView {
     /// `scheduled`, `queued`, `running`, `succeeded`, `dead` or `cancelled`.
     #[schema(example = "queued")]
     pub state: String,
+    /// Which lane it takes, unless it has an `ordering_key`: `high`, `normal` or `low`.
+    #[schema(example = "normal")]
+    pub priority: String,
+    /// It runs after the jobs of its kind that were accepted before with this key, and not beside them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordering_key: Option<String>,
     /// How often it was tried so far.
     pub attempt: u32,
     /// How often it is tried at most.
@@ -109,6 +115,8 @@ impl JobView {
             id: job.id.to_string(),
             kind: job.kind.clone(),
             state: job.state.as_str().to_owned(),
+            priority: job.priority.as_str().to_owned(),
+            ordering_key: job.ordering_key.as_ref().map(|key| key.as_str().to_owned()),
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             tags: job.tags.clone(),

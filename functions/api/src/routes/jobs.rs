@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use millrace::accept::{self, NewJob};
 use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::job::Job;
+use millrace::domain::lane::{Lane, OrderingKey, Priority};
 use millrace::job::Job as _;
 use millrace::jobs::{KINDS, Kind, Welcome, kind};
 use serde::Deserialize;
@@ -42,6 +43,16 @@ pub struct JobRequest {
     /// What to work on, as the kind asks. At most 1 MiB of JSON.
     #[schema(value_type = Object)]
     payload: Map<String, Value>,
+    /// Which lane it takes: `high`, `normal` or `low`, if its kind has it. Not together with `ordering_key`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, pattern = "^(high|normal|low)$")]
+    priority: Option<Priority>,
+    /// Jobs with the same key and kind run one at a time, in the order in which they were accepted; one that fails makes
+    /// those behind it wait until it succeeds or is given up. 1 to 128 characters, none of them control characters. Not
+    /// together with `priority`, `run_at` or `delay_seconds`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    ordering_key: Option<OrderingKey>,
     /// Not to be started before this time, at most 366 days ahead. Not together with `delay_seconds`.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -122,6 +133,15 @@ pub(crate) fn new_job(
     {
         faults.push(Fault::at("/payload", why));
     }
+    if request.ordering_key.is_some() {
+        let delayed = request.run_at.is_some() || request.delay_seconds.is_some();
+        if request.priority.is_some() || delayed {
+            faults.push(Fault::at("/ordering_key", "goes without `priority`, `run_at` and `delay_seconds`"));
+        }
+    }
+    if let Some(kind) = kind {
+        check_lane(kind, request.priority, request.ordering_key.as_ref(), &mut faults);
+    }
     let run_at = run_at(request.run_at, request.delay_seconds, now, &mut faults);
     if request.max_attempts.is_some_and(|attempts| !(1..=100).contains(&attempts)) {
         faults.push(Fault::at("/max_attempts", "may be 1 to 100"));
@@ -150,6 +170,8 @@ pub(crate) fn new_job(
         tenant: tenant.clone(),
         kind,
         payload,
+        priority: request.priority.unwrap_or_default(),
+        ordering_key: request.ordering_key,
         run_at,
         expires_at: request.expires_at.map(millis),
         max_attempts: request.max_attempts,
@@ -206,6 +228,22 @@ fn known_kind(name: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
         faults.push(Fault::at("/kind", format!("is not a kind; the kinds are {}", known.join(", "))));
     }
     found
+}
+
+/// A job may take only a lane that its kind has.
+fn check_lane(kind: &Kind, priority: Option<Priority>, key: Option<&OrderingKey>, faults: &mut Vec<Fault>) {
+    let lanes = kind.worker.lanes();
+    let missing = |lane: Lane| !lanes.contains(&lane);
+    let known = || lanes.iter().map(|lane| lane.as_str()).collect::<Vec<_>>().join(", ");
+    if priority.is_some_and(|priority| missing(priority.into())) {
+        faults.push(Fault::at("/priority", format!("is no lane of this kind; its lanes are {}", known())));
+    }
+    if key.is_some() && missing(Lane::Ordered) {
+        faults.push(Fault::at(
+            "/ordering_key",
+            format!("needs the lane ordered; the lanes of this kind are {}", known()),
+        ));
+    }
 }
 
 fn run_at(at: Option<Timestamp>, delay: Option<u64>, now: Timestamp, faults: &mut Vec<Fault>) -> Option<Timestamp> {

@@ -20,6 +20,9 @@ pub struct KindView {
     /// The JSON Schema (2020-12) of its payload.
     #[schema(value_type = Object)]
     pub schema: Value,
+    /// The ways its jobs can take: `high`, `normal` and `low` are a job's `priority`, `ordered` is for those with an
+    /// `ordering_key`.
+    pub lanes: Vec<String>,
     /// How often it is tried when the submitter does not say.
     pub max_attempts: u32,
     /// How long one attempt may take at most, in seconds, when the submitter does not say less.
@@ -35,6 +38,7 @@ pub async fn list(_: Caller<JobsRead>, State(api): State<Arc<Api>>) -> Json<Vec<
     let kinds = KINDS.iter().map(|kind| KindView {
         kind: kind.name.to_owned(),
         schema: (kind.schema)(),
+        lanes: kind.worker.lanes().iter().map(|lane| lane.as_str().to_owned()).collect(),
         max_attempts: kind.max_attempts,
         timeout_seconds: api.longest_attempt.as_secs(),
     });

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use millrace::accept::{self, Accepted, NewJob};
 use millrace::domain::address::EmailAddress;
 use millrace::domain::id::{JobId, NewsletterId, Tenant, UserId};
+use millrace::domain::lane::Priority;
 use millrace::domain::local_time::Zone;
 use millrace::domain::people::{Consent, Subscriber, SubscriberKey, SubscriberStatus, User};
 use millrace::job::Job as _;
@@ -188,6 +189,8 @@ async fn welcome(api: &Api, user: &User, now: Timestamp) -> Answer<(Option<JobVi
         tenant: user.tenant.clone(),
         kind,
         payload,
+        priority: Priority::Normal,
+        ordering_key: None,
         run_at: None,
         expires_at: None,
         max_attempts: None,

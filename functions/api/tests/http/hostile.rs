@@ -11,11 +11,13 @@ use std::cell::RefCell;
 const POSTS: [&str; 6] =
     ["/v1/jobs", "/v1/jobs/batch", "/v1/users", "/v1/subscribers", "/v1/newsletters", "/v1/campaigns"];
 
-const FIELDS: [&str; 32] = [
+const FIELDS: [&str; 34] = [
     "jobs",
     "idempotency_key",
     "kind",
     "payload",
+    "priority",
+    "ordering_key",
     "run_at",
     "delay_seconds",
     "max_attempts",

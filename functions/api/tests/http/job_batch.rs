@@ -82,11 +82,32 @@ async fn what_the_queue_does_not_take_is_not_accepted() {
 }
 
 #[tokio::test]
+async fn a_batch_keeps_the_order_of_each_key() {
+    let site = Site::new();
+    let ordered = |name: &str, key: &str| {
+        let mut job = keyed(name, name);
+        job["ordering_key"] = key.into();
+        job
+    };
+    let jobs = json!({"jobs": [ordered("a1", "a"), ordered("b1", "b"), ordered("a2", "a"), ordered("a3", "a")]});
+    let queue = site.queues.get("echo-ordered.fifo");
+    queue.faults.refuse_next("send");
+    let answer = site.post("/v1/jobs/batch", jobs.clone()).await.expect(207).json();
+    let statuses = answer["results"].as_array().unwrap().iter().map(|result| result["status"].as_u64().unwrap());
+    assert_eq!(statuses.collect::<Vec<_>>(), [503, 202, 503, 503], "nothing overtakes what was refused");
+    site.post("/v1/jobs/batch", jobs).await.expect(202);
+    let sent: Vec<Value> = queue.all().iter().map(|message| serde_json::from_str(&message.body).unwrap()).collect();
+    let names: Vec<&str> = sent.iter().map(|body| body["payload"]["message"].as_str().unwrap()).collect();
+    assert_eq!(names, ["b1", "a1", "a2", "a3"]);
+}
+
+#[tokio::test]
 async fn kinds_tell_their_payloads() {
     let site = Site::new();
     let kinds = site.get("/v1/kinds").await.expect(200).json();
     let echo = kinds.as_array().unwrap().iter().find(|kind| kind["kind"] == "echo").unwrap();
     assert_eq!((&echo["max_attempts"], &echo["timeout_seconds"]), (&json!(5), &json!(28)));
+    assert_eq!(echo["lanes"], json!(["high", "normal", "low", "ordered"]));
     assert_eq!(echo["schema"]["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert_eq!(echo["schema"]["properties"]["sleep_ms"]["maximum"], 600_000);
 }

@@ -3,7 +3,7 @@ use axum::body::Body;
 use millrace::domain::id::JobId;
 use millrace::domain::job::{Event, State, Stored};
 use millrace::jobs::JobMessage;
-use millrace::ports::{Blobs, Jobs};
+use millrace::ports::{Blobs, Group, Jobs};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -50,6 +50,45 @@ async fn every_field_is_kept() {
         (&json!(3), &json!(["a", "ü"]), &json!(expires))
     );
     assert_eq!(site.jobs.all()[0].timeout, Some(Duration::from_secs(30)));
+}
+
+#[tokio::test]
+async fn a_job_takes_the_lane_that_it_names() {
+    let site = Site::new();
+    for (lane, queue) in [("high", "echo-high"), ("normal", "echo"), ("low", "echo-low")] {
+        let job =
+            site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "priority": lane})).await.expect(202).json();
+        assert_eq!((&job["priority"], job.get("ordering_key")), (&json!(lane), None));
+        assert_eq!(site.get(&format!("/v1/jobs/{}", job["id"].as_str().unwrap())).await.json(), job);
+        assert_eq!(site.queues.get(queue).all().len(), 1, "{queue}");
+    }
+    let key = "customer 7 ü";
+    let ordered = json!({"kind": "echo", "payload": {}, "ordering_key": key});
+    let job = site.post("/v1/jobs", ordered.clone()).await.expect(202).json();
+    assert_eq!(
+        (&job["ordering_key"], &job["priority"], &job["state"]),
+        (&json!(key), &json!("normal"), &json!("queued"))
+    );
+    assert_eq!(site.get("/v1/jobs?limit=1").await.json()["jobs"][0], job);
+    site.post_as(&site.rival, "/v1/jobs", ordered).await.expect(202);
+    let messages = site.queues.get("echo-ordered.fifo").all();
+    let [Some(Group::Ordered { group, .. }), Some(Group::Ordered { group: other, .. })] =
+        [&messages[0].group, &messages[1].group]
+    else {
+        panic!("{messages:?}")
+    };
+    assert_ne!(group, other, "a key is one tenant's");
+}
+
+#[tokio::test]
+async fn a_lane_that_a_kind_does_not_have_is_refused_and_the_others_are_named() {
+    let site = Site::new();
+    let user = site.post("/v1/users", json!({"email": "ada@example.com"})).await.expect(202).json();
+    let welcome = json!({"kind": "welcome", "payload": {"user": user["user"]["id"]}, "ordering_key": "a"});
+    let refused = site.post("/v1/jobs", welcome).await.expect(422).json();
+    assert_eq!(refused["errors"][0]["pointer"], "/ordering_key");
+    let detail = refused["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("high, normal, low") && detail.ends_with("low"), "{detail}");
 }
 
 #[tokio::test]
@@ -116,10 +155,19 @@ async fn what_is_wrong_is_pointed_at() {
     check(json!({"payload": {"mesage": 1}}), &["/payload"]).await;
     check(json!({"payload": {"sleep_ms": 600_001}}), &["/payload"]).await;
     check(
-        json!({"priority": "high", "ordering_key": "a", "callback_url": "https://example.com"}),
-        &["/callback_url", "/ordering_key", "/priority"],
+        json!({"urgency": "high", "orderingKey": "a", "callback": "https://example.com"}),
+        &["/callback", "/orderingKey", "/urgency"],
     )
     .await;
+    check(json!({"priority": "urgent"}), &["/priority"]).await;
+    check(json!({"ordering_key": ""}), &["/ordering_key"]).await;
+    check(json!({"ordering_key": "x".repeat(129)}), &["/ordering_key"]).await;
+    check(json!({"ordering_key": "a\nb"}), &["/ordering_key"]).await;
+    for beside in [json!({"priority": "normal"}), json!({"delay_seconds": 0}), json!({"run_at": soon})] {
+        let mut both = beside;
+        both["ordering_key"] = json!("a");
+        check(both, &["/ordering_key"]).await;
+    }
     check(json!({"run_at": far}), &["/run_at"]).await;
     check(json!({"run_at": "tomorrow"}), &["/run_at"]).await;
     check(json!({"run_at": soon, "delay_seconds": 1}), &["/delay_seconds"]).await;

@@ -11,14 +11,13 @@ use millrace::accept::Intake;
 use millrace::domain::id::Tenant;
 use millrace::domain::key::Scope;
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey};
-use millrace::jobs::Worker;
-use millrace::ports::{Clock, Queue};
+use millrace::ports::Clock;
+use millrace::queues::JobQueues;
 use millrace::testing::{
-    ManualClock, MemoryBlobs, MemoryCampaigns, MemoryJobs, MemoryKeys, MemoryNewsletters, MemoryQueue,
+    ManualClock, MemoryBlobs, MemoryCampaigns, MemoryJobs, MemoryKeys, MemoryNewsletters, MemoryQueue, MemoryQueues,
     MemorySubscribers, MemoryUsers,
 };
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tower::ServiceExt;
@@ -27,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) clock: ManualClock,
     pub(crate) jobs: MemoryJobs,
     pub(crate) blobs: MemoryBlobs,
+    pub(crate) queues: MemoryQueues,
     pub(crate) echo: MemoryQueue,
     pub(crate) email: MemoryQueue,
     pub(crate) run: MemoryQueue,
@@ -92,20 +92,22 @@ impl Site {
     pub(crate) fn with(change: impl FnOnce(&mut Api)) -> Self {
         let clock = ManualClock::default();
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
-        let queue = || MemoryQueue::new(Arc::clone(&shared));
-        let (jobs, blobs, echo, email, run) =
-            (MemoryJobs::default(), MemoryBlobs::default(), queue(), queue(), queue());
+        let queues = MemoryQueues::new(Arc::clone(&shared));
+        let (jobs, blobs, echo, email, run) = (
+            MemoryJobs::default(),
+            MemoryBlobs::default(),
+            queues.get("echo"),
+            queues.get("email"),
+            queues.get("newsletter-run"),
+        );
         let (users, newsletters) = (MemoryUsers::default(), MemoryNewsletters::default());
         let (subscribers, campaigns) = (MemorySubscribers::default(), MemoryCampaigns::default());
         let keys = MemoryKeys::default();
         let key = keys.seed(1, &tenant("acme"), &[Scope::Admin]);
         let rival = keys.seed(2, &tenant("rival"), &[Scope::Admin]);
-        let queues: HashMap<Worker, Arc<dyn Queue>> = HashMap::from([
-            (Worker::Echo, Arc::new(echo.clone()) as Arc<dyn Queue>),
-            (Worker::Email, Arc::new(email.clone()) as Arc<dyn Queue>),
-        ]);
+        let job_queues = JobQueues::open(|name| queues.open(name));
         let mut api = Api {
-            intake: Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs.clone()), queues },
+            intake: Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs.clone()), queues: job_queues },
             users: Arc::new(users.clone()),
             newsletters: Arc::new(newsletters.clone()),
             subscribers: Arc::new(subscribers.clone()),
@@ -123,6 +125,7 @@ impl Site {
             clock,
             jobs,
             blobs,
+            queues,
             echo,
             email,
             run,

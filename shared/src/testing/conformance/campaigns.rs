@@ -4,7 +4,7 @@ use crate::domain::id::{CampaignId, NewsletterId, Tenant};
 use crate::domain::local_time::{SendTime, Timing, When, Whose, Zone};
 use crate::domain::pace::{Grant, grant};
 use crate::domain::people::Segment;
-use crate::ports::{Added, Campaigns, Chunks, DueItem, Lane, Pace, Written};
+use crate::ports::{Added, Campaigns, Chunks, DueItem, Duty, Pace, Written};
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -129,20 +129,20 @@ async fn due_items(store: &dyn Campaigns, chunks: &dyn Chunks, salt: &str, now: 
         let mine = |item: &DueItem| matches!(item, DueItem::Campaign(of) | DueItem::Chunk(of, _) if of == id);
         due.into_iter().filter(mine).collect()
     };
-    assert_eq!(ours(Lane::Attention, now).await, [DueItem::Campaign(id.clone())]);
+    assert_eq!(ours(Duty::Attention, now).await, [DueItem::Campaign(id.clone())]);
     let early = now - SignedDuration::from_millis(1);
-    assert_eq!(ours(Lane::Attention, early).await, [], "not before its time");
+    assert_eq!(ours(Duty::Attention, early).await, [], "not before its time");
     let frozen = page(&started, 1, 2, later);
     assert_eq!(store.freeze(&started, &frozen).await.expect("freeze"), Written::Done);
     let chunk = frozen.chunks[0].clone();
     let item = DueItem::Chunk(id.clone(), 0);
-    assert_eq!(ours(Lane::Dispatch, now).await, []);
-    assert_eq!(ours(Lane::Dispatch, later).await, std::slice::from_ref(&item));
+    assert_eq!(ours(Duty::Dispatch, now).await, []);
+    assert_eq!(ours(Duty::Dispatch, later).await, std::slice::from_ref(&item));
 
     let put_off = later + Duration::from_secs(300);
     assert_eq!(chunks.dispatched(&chunk, put_off).await.expect("dispatched"), Written::Done);
-    assert_eq!(ours(Lane::Dispatch, later).await, []);
-    assert_eq!(ours(Lane::Dispatch, put_off).await, [item]);
+    assert_eq!(ours(Duty::Dispatch, later).await, []);
+    assert_eq!(ours(Duty::Dispatch, put_off).await, [item]);
     let further = put_off + Duration::from_secs(1);
     assert_eq!(chunks.dispatched(&chunk, further).await.expect("dispatched"), Written::Stale, "somebody else did");
 
@@ -150,11 +150,11 @@ async fn due_items(store: &dyn Campaigns, chunks: &dyn Chunks, salt: &str, now: 
     let claimed = chunk.claim("me", &[(0, Verdict::Send)], now, lease_until).expect("it is pending");
     assert_eq!(chunks.update(&chunk, &claimed).await.expect("update"), Written::Done, "a dispatch is no change");
     assert_eq!(chunks.dispatched(&chunk, further).await.expect("dispatched"), Written::Stale, "it is claimed");
-    assert_eq!(ours(Lane::Dispatch, further).await, []);
-    assert_eq!(ours(Lane::Attention, lease_until).await.len(), 2, "the campaign, and the chunk's lease");
+    assert_eq!(ours(Duty::Dispatch, further).await, []);
+    assert_eq!(ours(Duty::Attention, lease_until).await.len(), 2, "the campaign, and the chunk's lease");
     let done = Chunk { status: ChunkStatus::Done, attention_at: None, lease_until: None, fence: 2, ..claimed.clone() };
     assert_eq!(chunks.update(&claimed, &done).await.expect("update"), Written::Done);
-    assert_eq!(ours(Lane::Attention, further).await, [DueItem::Campaign(id.clone())]);
+    assert_eq!(ours(Duty::Attention, further).await, [DueItem::Campaign(id.clone())]);
 }
 
 /// Walks the ledger of a campaign's chunks through its histories.
