@@ -158,18 +158,54 @@ struct Recorded {
     message: Option<Message>,
 }
 
+/// Records a job that the clock is to bring to its queue at its time, and sends nothing: the clock finds it. Gives the job, and
+/// whether it is new; a job that was there under this id is given as it is, whatever was asked for then.
+///
+/// # Errors
+/// When the table or the bucket did not take it.
+pub(crate) async fn record_for_clock(intake: &Intake, new: NewJob, now: Timestamp) -> Result<(Job, bool), PortError> {
+    let payload = stored_payload(intake, &new.id, new.payload.clone()).await?;
+    let run_at = Some(new.run_at.unwrap_or(now));
+    let job = Job { state: State::Scheduled, run_at, ..item(new, payload, now) };
+    Ok(match intake.jobs.create(&job, true).await? {
+        Created::New => (job, true),
+        Created::Exists(old) => (*old, false),
+    })
+}
+
 async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded, SubmitError> {
     let carried = new.payload.to_string().len() <= JobMessage::PAYLOAD_MAX;
     let payload = stored_payload(intake, &new.id, new.payload.clone()).await?;
     let wait = wait_until(new.run_at, now);
     let by_clock = wait > Message::MAX_DELAY;
+    let (worker, repeatable, carried) = (new.kind.worker, new.repeatable, carried.then(|| new.payload.clone()));
     let job = Job {
+        state: if wait.is_zero() { State::Queued } else { State::Scheduled },
+        run_at: new.run_at.filter(|_| !wait.is_zero()),
+        ..item(new, payload, now)
+    };
+    let (job, replayed) = match intake.jobs.create(&job, by_clock).await? {
+        Created::New => (job, false),
+        Created::Exists(old) if old.fingerprint == job.fingerprint && old.kind == job.kind => (*old, true),
+        Created::Exists(_) => return Err(SubmitError::Mismatch),
+    };
+    // A repeat always sends: by its own time it cannot tell who carries the job, because it may be older than the request
+    // that recorded it, and that one may have ended before it sent anything.
+    let waits = matches!(job.state, State::Queued | State::Scheduled) && (replayed || !by_clock);
+    let wait = wait_until(job.run_at, now).min(Message::MAX_DELAY);
+    let message = waits.then(|| JobMessage::carrying(&job, carried, wait));
+    Ok(Recorded { job, replayed, repeatable, worker, message })
+}
+
+/// A new job as it is stored, queued unless its caller says otherwise.
+fn item(new: NewJob, payload: Stored, now: Timestamp) -> Job {
+    Job {
         id: new.id,
         tenant: new.tenant,
         kind: new.kind.name.to_owned(),
         priority: new.priority,
         ordering_key: new.ordering_key,
-        state: if wait.is_zero() { State::Queued } else { State::Scheduled },
+        state: State::Queued,
         attempt: 0,
         max_attempts: new.max_attempts.unwrap_or(new.kind.max_attempts),
         fence: 0,
@@ -177,7 +213,7 @@ async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded
         tags: new.tags,
         created_at: now,
         updated_at: now,
-        run_at: new.run_at.filter(|_| !wait.is_zero()),
+        run_at: new.run_at,
         started_at: None,
         finished_at: None,
         lease_until: None,
@@ -190,18 +226,7 @@ async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded
         edited: false,
         result: None,
         error: None,
-    };
-    let (job, replayed) = match intake.jobs.create(&job, by_clock).await? {
-        Created::New => (job, false),
-        Created::Exists(old) if old.fingerprint == job.fingerprint && old.kind == job.kind => (*old, true),
-        Created::Exists(_) => return Err(SubmitError::Mismatch),
-    };
-    // A repeat always sends: by its own time it cannot tell who carries the job, because it may be older than the request
-    // that recorded it, and that one may have ended before it sent anything.
-    let waits = matches!(job.state, State::Queued | State::Scheduled) && (replayed || !by_clock);
-    let wait = wait_until(job.run_at, now).min(Message::MAX_DELAY);
-    let message = waits.then(|| JobMessage::carrying(&job, carried.then_some(new.payload), wait));
-    Ok(Recorded { job, replayed, repeatable: new.repeatable, worker: new.kind.worker, message })
+    }
 }
 
 /// Ends a job whose message did not leave, if nobody can ask for it again: nobody knows its id. Should the message have left

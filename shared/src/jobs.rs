@@ -3,11 +3,13 @@
 mod campaign;
 mod echo;
 mod kinds;
+mod operations;
 mod wire;
 
 pub use campaign::{CampaignHint, ChunkMessage};
 pub use echo::{Echo, Fail};
-pub use kinds::{KINDS, Kind, Worker, kind};
+pub use kinds::{KINDS, Kind, Worker, kind, public_kinds};
+pub use operations::RetryJobs;
 pub use wire::{JobMessage, UnreadableMessage};
 
 use crate::domain::id::UserId;

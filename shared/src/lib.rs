@@ -12,8 +12,10 @@ pub mod ports;
 pub mod accept;
 pub mod campaigns;
 pub mod operate;
+pub mod preflight;
 pub mod queues;
 pub mod release;
+pub mod schedules;
 pub mod single_mail;
 
 pub mod worker;

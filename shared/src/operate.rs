@@ -59,7 +59,7 @@ pub async fn retry(
         Some(payload) => Some(stored_payload(intake, &job.id, payload).await?),
         None => None,
     };
-    let job = match intake.jobs.apply(&job.id, &Event::Retry { payload }, now).await? {
+    let job = match intake.jobs.apply(&job.id, &Event::Retry { payload, death: None }, now).await? {
         Applied::Done(job) => job,
         Applied::Refused(_, job) => return Ok(Wished::Refused(job)),
         Applied::Missing => return Ok(Wished::Missing),

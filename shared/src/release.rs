@@ -44,36 +44,42 @@ pub async fn release_due(
     let mut due = jobs.due(now + AHEAD, limit).await?;
     // Ordered jobs that were retried keep the order in which they were.
     due.sort_by_key(|due| due.run_at);
-    let mut released = Released { due: due.len(), ..Released::default() };
     // The index holds keys and times only. What names a job's queue never changes, so it may be read from any copy.
     let ids: Vec<JobId> = due.iter().map(|due| due.id.clone()).collect();
     let found = jobs.get_many(&ids).await?.into_iter().map(|job| (job.id.clone(), job));
     let mut found: HashMap<JobId, Job> = found.collect();
+    let listed = due.len();
+    let due: Vec<(Job, Timestamp)> =
+        due.into_iter().filter_map(|due| Some((found.remove(&due.id)?, due.run_at))).collect();
+    let gone = listed - due.len();
+    let mut released = release(jobs, queues, due, now).await;
+    released.due += gone;
+    released.failed += gone;
+    Ok(released)
+}
+
+/// Does what [`release_due`] does for these jobs, which wait for the clock, each with the time under which it was found and which
+/// is less than [`Message::MAX_DELAY`] away. Who has just recorded a job for the clock spares it the wait for the next tick; what
+/// fails here is that tick's.
+pub async fn release(jobs: &dyn Jobs, queues: &JobQueues, due: Vec<(Job, Timestamp)>, now: Timestamp) -> Released {
+    let mut released = Released { due: due.len(), ..Released::default() };
     let mut by_lane: HashMap<(Worker, Lane), Vec<(DueJob, Message)>> = HashMap::new();
-    for due in due {
-        let job = found.remove(&due.id);
+    for (job, run_at) in due {
         // A kind that this build does not know stays on the index until a build comes that does.
-        match job.as_ref().and_then(|job| Some((job, kind(&job.kind)?.worker))) {
-            Some((job, worker)) => {
-                let delay = wait_until(Some(due.run_at), now);
-                let message = JobMessage::carrying(job, None, delay);
-                by_lane.entry((worker, job.lane())).or_default().push((due, message));
-            }
-            None => {
-                let kind = job.map(|job| job.kind);
-                tracing::error!(job = %due.id, kind, "no worker for the kind of a scheduled job");
-                released.failed += 1;
-            }
-        }
+        let Some(kind) = kind(&job.kind) else {
+            tracing::error!(job = %job.id, kind = job.kind, "no worker for the kind of a scheduled job");
+            released.failed += 1;
+            continue;
+        };
+        let message = JobMessage::carrying(&job, None, wait_until(Some(run_at), now));
+        by_lane.entry((kind.worker, job.lane())).or_default().push((DueJob { id: job.id, run_at }, message));
     }
     for ((worker, lane), due) in by_lane {
         let (due, messages): (Vec<DueJob>, Vec<Message>) = due.into_iter().unzip();
         let sent = queues.send(worker, lane, &messages).await;
-        let outcomes = stream::iter(due.iter().zip(sent)).map(|(job, sent)| async move {
-            sent?;
-            jobs.apply(&job.id, &Event::Release { run_at: job.run_at }, now).await.map(drop)
-        });
-        let outcomes: Vec<Result<(), PortError>> = outcomes.buffer_unordered(CONCURRENCY).collect().await;
+        // A vector of futures, not a stream of closures: the compiler finds the latter's future not to be `Send`.
+        let writes: Vec<_> = due.into_iter().zip(sent).map(|(job, sent)| taken_off(jobs, job, sent, now)).collect();
+        let outcomes: Vec<Result<(), PortError>> = stream::iter(writes).buffer_unordered(CONCURRENCY).collect().await;
         for outcome in outcomes {
             match outcome {
                 Ok(()) => released.released += 1,
@@ -84,5 +90,11 @@ pub async fn release_due(
             }
         }
     }
-    Ok(released)
+    released
+}
+
+/// Takes a job off the index if its message was sent.
+async fn taken_off(jobs: &dyn Jobs, job: DueJob, sent: Result<(), PortError>, now: Timestamp) -> Result<(), PortError> {
+    sent?;
+    jobs.apply(&job.id, &Event::Release { run_at: job.run_at }, now).await.map(drop)
 }

@@ -6,14 +6,15 @@ use crate::extract::MAX_BODY;
 use crate::middleware;
 use crate::problem::Problem;
 use crate::routes::{
-    campaigns, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, subscribers, unsubscribe, users,
+    bulk_retry, campaigns, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, schedules, subscribers,
+    unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
 use jiff::Timestamp;
 use millrace::accept::Intake;
 use millrace::domain::token::{TokenKey, Tokens};
-use millrace::ports::{Campaigns, Clock, Newsletters, PortError, Queue, Subscribers, TokenKeys, Users};
+use millrace::ports::{Campaigns, Clock, Newsletters, PortError, Queue, Schedules, Subscribers, TokenKeys, Users};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -25,6 +26,8 @@ use utoipa_axum::routes;
 pub struct Api {
     /// Where jobs are put: their table, the bucket and the workers' queues.
     pub intake: Intake,
+    /// The schedules of recurring jobs.
+    pub schedules: Arc<dyn Schedules>,
     /// The users.
     pub users: Arc<dyn Users>,
     /// The newsletters.
@@ -103,9 +106,12 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(meta::openapi))
         .routes(routes!(jobs::submit, job_list::list))
         .routes(routes!(job_batch::submit))
+        .routes(routes!(bulk_retry::retry))
         .routes(routes!(jobs::show))
         .routes(routes!(job_operations::cancel))
         .routes(routes!(job_operations::retry))
+        .routes(routes!(schedules::put, schedules::show, schedules::delete))
+        .routes(routes!(schedules::list))
         .routes(routes!(kinds::list))
         .routes(routes!(users::register))
         .routes(routes!(users::show))

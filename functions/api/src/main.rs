@@ -27,6 +27,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
 
     let api = Api {
         intake: Intake { jobs, blobs, queues },
+        schedules: Arc::new(aws.schedules()?),
         users: mail.clone(),
         newsletters: mail.clone(),
         subscribers: mail.clone(),

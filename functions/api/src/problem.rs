@@ -25,7 +25,7 @@ pub struct Fault {
     #[schema(example = "/email")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
-    /// Which query parameter.
+    /// Which parameter of the query or the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameter: Option<String>,
     /// Which header.
@@ -43,7 +43,7 @@ impl Fault {
         Self { pointer: Some(pointer.into()), detail: cut(detail.as_ref()), ..Self::default() }
     }
 
-    /// A fault in the query.
+    /// A fault in the query or the path.
     #[must_use]
     pub fn parameter(name: &str, detail: impl AsRef<str>) -> Self {
         Self { parameter: Some(name.to_owned()), detail: cut(detail.as_ref()), ..Self::default() }
@@ -194,6 +194,15 @@ impl Problem {
             place.insert_str(0, pointer);
         }
         self
+    }
+
+    /// The same problem with further faults, if it is one of faults.
+    #[must_use]
+    pub fn with(self, more: Vec<Fault>) -> Self {
+        if self.0.errors.is_empty() {
+            return self;
+        }
+        Self::invalid([more, self.0.errors].concat())
     }
 
     /// What an answer says of it.

@@ -1,10 +1,11 @@
 //! One tick: whatever is due is brought on its way, and nothing is asked of the event.
 
 use jiff::Timestamp;
+use millrace::accept::Intake;
 use millrace::campaigns::{Keeper, Ticked};
-use millrace::ports::Jobs;
-use millrace::queues::JobQueues;
+use millrace::ports::{PortError, Schedules};
 use millrace::release::{Released, release_due};
+use millrace::schedules::{Fired, fire_due};
 use serde::Serialize;
 
 /// Most jobs that one tick releases, and most chunks that it dispatches. What is left over is the next tick's: it is due
@@ -13,8 +14,8 @@ const LIMIT: usize = 2_000;
 
 /// What the clock works with.
 pub(crate) struct Tower {
-    pub(crate) jobs: Box<dyn Jobs>,
-    pub(crate) queues: JobQueues,
+    pub(crate) intake: Intake,
+    pub(crate) schedules: Box<dyn Schedules>,
     pub(crate) keeper: Keeper,
 }
 
@@ -22,6 +23,7 @@ pub(crate) struct Tower {
 #[derive(Debug, Serialize)]
 pub(crate) struct Tick {
     pub(crate) jobs: Released,
+    pub(crate) schedules: Fired,
     pub(crate) campaigns: Ticked,
 }
 
@@ -33,22 +35,28 @@ pub(crate) struct Missed(String);
 impl Tower {
     /// Safe to run twice or at the same time as another tick.
     pub(crate) async fn tick(&self, now: Timestamp) -> Result<Tick, Missed> {
-        let (jobs, campaigns) =
-            tokio::join!(release_due(&*self.jobs, &self.queues, now, LIMIT), self.keeper.tick(now, LIMIT));
-        let jobs = jobs.map_err(|error| Missed(error.to_string()))?;
+        let (jobs, schedules, campaigns) = tokio::join!(
+            release_due(&*self.intake.jobs, &self.intake.queues, now, LIMIT),
+            fire_due(&*self.schedules, &self.intake, now, LIMIT),
+            self.keeper.tick(now, LIMIT)
+        );
+        let missed = |error: PortError| Missed(error.to_string());
+        let (jobs, schedules) = (jobs.map_err(missed)?, schedules.map_err(missed)?);
         tracing::info!(
             due = jobs.due,
             released = jobs.released,
+            fired = schedules.jobs,
             dispatched = campaigns.dispatched.chunks,
             settled = campaigns.settled,
             finished = campaigns.finished,
-            errors = jobs.failed + campaigns.errors,
+            errors = jobs.failed + schedules.failed + campaigns.errors,
             "tick"
         );
-        if jobs.failed + campaigns.errors > 0 {
-            return Err(Missed(format!("{} jobs, {} campaigns or chunks", jobs.failed, campaigns.errors)));
+        if jobs.failed + schedules.failed + campaigns.errors > 0 {
+            let (jobs, schedules, campaigns) = (jobs.failed, schedules.failed, campaigns.errors);
+            return Err(Missed(format!("{jobs} jobs, {schedules} schedules, {campaigns} campaigns or chunks")));
         }
-        Ok(Tick { jobs, campaigns })
+        Ok(Tick { jobs, schedules, campaigns })
     }
 }
 
@@ -57,15 +65,24 @@ mod tests {
     use super::*;
     use jiff::SignedDuration;
     use millrace::campaigns::Dispatcher;
+    use millrace::domain::id::Tenant;
     use millrace::domain::job::{Job, State};
-    use millrace::ports::Clock as _;
-    use millrace::testing::{ManualClock, MemoryCampaigns, MemoryJobs, MemoryQueue, MemoryQueues, conformance};
+    use millrace::domain::lane::Priority;
+    use millrace::domain::local_time::Zone;
+    use millrace::domain::schedule::{Cron, ScheduleName, Template, Wanted};
+    use millrace::ports::{Clock as _, Jobs as _};
+    use millrace::queues::JobQueues;
+    use millrace::schedules::put;
+    use millrace::testing::{
+        ManualClock, MemoryBlobs, MemoryCampaigns, MemoryJobs, MemoryQueue, MemoryQueues, MemorySchedules, conformance,
+    };
     use std::sync::Arc;
     use std::time::Duration;
 
     struct World {
         clock: ManualClock,
         jobs: MemoryJobs,
+        schedules: MemorySchedules,
         echo: MemoryQueue,
         tower: Tower,
     }
@@ -82,12 +99,18 @@ mod tests {
             rate: 10.0,
         };
         let settle = SignedDuration::from_secs(900);
+        let job_queues = JobQueues::open(|name| queues.open(name));
+        let schedules = MemorySchedules::default();
         let tower = Tower {
-            jobs: Box::new(jobs.clone()),
-            queues: JobQueues::open(|name| queues.open(name)),
+            intake: Intake {
+                jobs: Arc::new(jobs.clone()),
+                blobs: Arc::new(MemoryBlobs::default()),
+                queues: job_queues,
+            },
+            schedules: Box::new(schedules.clone()),
             keeper: Keeper { dispatcher, planner_queue: queues.open("newsletter-run"), settle },
         };
-        World { clock, jobs, echo: queues.get("echo"), tower }
+        World { clock, jobs, schedules, echo: queues.get("echo"), tower }
     }
 
     impl World {
@@ -109,6 +132,26 @@ mod tests {
         assert_eq!(world.jobs.get(&job.id).await.unwrap().unwrap().state, State::Queued);
         assert_eq!(Some(world.echo.all()[0].visible_at), job.run_at);
         assert_eq!(world.tower.tick(world.clock.now()).await.unwrap().jobs.due, 0, "it is released once");
+    }
+
+    #[tokio::test]
+    async fn a_schedule_ticks_ahead_and_its_job_arrives_on_time() {
+        let world = world();
+        let now = world.clock.now();
+        let job = Template {
+            kind: "echo".into(),
+            payload: serde_json::json!({}),
+            priority: Priority::Normal,
+            max_attempts: None,
+            timeout: None,
+            tags: vec![],
+        };
+        let wanted = Wanted { cron: Cron::parse("* * * * *").unwrap(), time_zone: Zone::parse("UTC").unwrap(), job };
+        let (tenant, name) = (Tenant::parse("t").unwrap(), ScheduleName::parse("n").unwrap());
+        let (schedule, _) = put(&world.schedules, &tenant, &name, &wanted, now).await.unwrap();
+        let tick = world.tower.tick(now).await.unwrap();
+        assert_eq!((tick.schedules.due, tick.schedules.jobs, tick.schedules.failed), (1, 1, 0));
+        assert_eq!(Some(world.echo.all()[0].visible_at), schedule.next);
     }
 
     #[tokio::test]

@@ -3,10 +3,12 @@
 mod handler;
 
 use handler::Tower;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
+use millrace::accept::Intake;
 use millrace::aws::Aws;
 use millrace::campaigns::{Dispatcher, Keeper};
+use millrace::ports::{Clock as _, SystemClock};
 use millrace::{env, telemetry};
 use serde_json::Value;
 use std::sync::Arc;
@@ -24,8 +26,8 @@ async fn main() -> Result<(), Error> {
         rate: env::send_rate()?,
     };
     let tower = Tower {
-        jobs: Box::new(aws.jobs()?),
-        queues: aws.job_queues()?,
+        intake: Intake { jobs: Arc::new(aws.jobs()?), blobs: Arc::new(aws.blobs()?), queues: aws.job_queues()? },
+        schedules: Box::new(aws.schedules()?),
         keeper: Keeper {
             dispatcher,
             planner_queue: Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?),
@@ -34,7 +36,7 @@ async fn main() -> Result<(), Error> {
     };
     let tower = &tower;
     lambda_runtime::run(service_fn(async move |_: LambdaEvent<Value>| {
-        Ok::<_, Error>(tower.tick(Timestamp::now()).await?)
+        Ok::<_, Error>(tower.tick(SystemClock.now()).await?)
     }))
     .await
 }

@@ -15,14 +15,14 @@ use futures::future::try_join_all;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// Jobs in a DynamoDB table with the key `pk`, the sparse index `due` and the index `recent`.
+/// Jobs in a DynamoDB table with the key `pk`, the sparse indexes `due` and `dead` and the index `recent`.
 #[derive(Clone)]
 pub struct DynamoJobs {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
-fn pk(id: &JobId) -> String {
+pub(super) fn pk(id: &JobId) -> String {
     format!("JOB#{id}")
 }
 
@@ -193,7 +193,7 @@ fn explain(job: &Job, event: &Event, now: Timestamp) -> Option<Refused> {
             Event::Release { run_at } => job.state == State::Queued && job.run_at == Some(*run_at),
             Event::Cancel => job.state == State::Cancelled,
             Event::Stop { fence } => job.state == State::Cancelled && job.fence == *fence,
-            Event::Retry { payload } => {
+            Event::Retry { payload, .. } => {
                 job.state == State::Scheduled
                     && job.run_at == Some(now)
                     && payload.as_ref().is_none_or(|payload| job.payload == *payload)
@@ -248,7 +248,7 @@ fn write(job: &Job) -> Result<Item, PortError> {
     Ok(item)
 }
 
-fn read_id(item: &Item) -> Result<JobId, PortError> {
+pub(super) fn read_id(item: &Item) -> Result<JobId, PortError> {
     let id = item::text(item, "pk")?.trim_start_matches("JOB#");
     JobId::parse(id).map_err(|_| item::corrupt("pk"))
 }
@@ -263,7 +263,7 @@ fn read_priority(item: &Item) -> Result<Priority, PortError> {
     }
 }
 
-fn read(item: &Item) -> Result<Job, PortError> {
+pub(super) fn read(item: &Item) -> Result<Job, PortError> {
     let state = item::text(item, "state")?;
     Ok(Job {
         id: read_id(item)?,

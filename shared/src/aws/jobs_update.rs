@@ -1,6 +1,7 @@
 //! Each event as one conditional update. The conditions say what [`crate::domain::job::transition`] says; the conformance
 //! suite runs on both.
 
+use super::dead_jobs::DEAD_OF;
 use super::item::{due_shard, json, ms, n, s};
 use super::jobs::{KEEP_CANCELLED, KEEP_DEAD, KEEP_SUCCEEDED};
 use crate::domain::job::{Carrier, Event, JobError, State};
@@ -50,6 +51,12 @@ impl Draft {
         self.set.push(format!("{left} = {left} + {right}"));
     }
 
+    /// Sets `name` to what the attribute `from` holds.
+    fn copy(&mut self, name: &str, from: &str) {
+        let (left, right) = (self.name(name), self.name(from));
+        self.set.push(format!("{left} = {right}"));
+    }
+
     fn remove(&mut self, name: &str) {
         let name = self.name(name);
         self.remove.push(name);
@@ -86,6 +93,7 @@ impl Draft {
 
     fn die(&mut self, error: &JobError, now: Timestamp) -> Result<(), PortError> {
         self.end(State::Dead, now, KEEP_DEAD);
+        self.copy(DEAD_OF, "tenant");
         self.set("error", json(error)?);
         Ok(())
     }
@@ -168,23 +176,31 @@ pub(super) fn update(pk: &str, event: &Event, now: Timestamp) -> Result<Update, 
             draft.end(State::Cancelled, now, KEEP_CANCELLED);
             draft.owned(*fence)
         }
-        Event::Retry { payload } => {
+        Event::Retry { payload, death } => {
             draft.state(State::Scheduled);
             draft.set("attempt", n(0));
             draft.set("run_at", ms(now));
             draft.set("due_shard", s(due_shard(pk)));
             draft.set("due_at", ms(now));
-            for name in ["finished_at", "expires_at", "start_by", "progress", "cancel_requested"] {
+            for name in ["finished_at", "expires_at", "start_by", "progress", "cancel_requested", DEAD_OF] {
                 draft.remove(name);
             }
             if let Some(payload) = payload {
                 draft.set("payload", json(payload)?);
                 draft.set("edited", AttributeValue::Bool(true));
             }
-            let [dead, cancelled] =
-                [State::Dead, State::Cancelled].map(|state| draft.value(state.as_str(), s(state.as_str())));
             let state = draft.name("state");
-            format!("{state} IN ({dead}, {cancelled})")
+            let dead = draft.value("dead", s(State::Dead.as_str()));
+            match death {
+                Some(death) => {
+                    let (died_at, death) = (draft.name("finished_at"), draft.value("death", ms(*death)));
+                    format!("{state} = {dead} AND {died_at} = {death}")
+                }
+                None => {
+                    let cancelled = draft.value("cancelled", s(State::Cancelled.as_str()));
+                    format!("{state} IN ({dead}, {cancelled})")
+                }
+            }
         }
     };
     Ok(draft.finish(condition))

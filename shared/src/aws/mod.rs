@@ -3,9 +3,12 @@
 mod batch_get;
 mod blobs;
 mod campaigns;
+mod checkpoints;
 mod chunks;
+mod dead_jobs;
 mod due;
 mod item;
+mod job_scan;
 mod jobs;
 mod jobs_update;
 mod keys;
@@ -15,13 +18,16 @@ mod mail_table;
 mod pace;
 mod people;
 mod queue;
+mod schedules;
 
 pub use blobs::S3Blobs;
+pub use checkpoints::DynamoCheckpoints;
 pub use jobs::DynamoJobs;
 pub use keys::{CreateKeyError, Keys, random_token_key};
 pub use mail::{DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
+pub use schedules::DynamoSchedules;
 
 use crate::domain::lane::Lane;
 use crate::env::{self, EnvError};
@@ -87,6 +93,22 @@ impl Aws {
         Ok(DynamoJobs::new(self.dynamodb(), env::required(env::JOBS_TABLE)?))
     }
 
+    /// The schedules of recurring jobs, in the table named by `JOBS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn schedules(&self) -> Result<DynamoSchedules, EnvError> {
+        Ok(DynamoSchedules::new(self.dynamodb(), env::required(env::JOBS_TABLE)?))
+    }
+
+    /// The checkpoints of long jobs, in the table named by `JOBS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn checkpoints(&self) -> Result<DynamoCheckpoints, EnvError> {
+        Ok(DynamoCheckpoints::new(self.dynamodb(), env::required(env::JOBS_TABLE)?))
+    }
+
     /// The table of keys, named by `KEYS_TABLE`.
     ///
     /// # Errors
@@ -100,7 +122,13 @@ impl Aws {
     /// # Errors
     /// When the environment does not name it.
     pub fn blobs(&self) -> Result<S3Blobs, EnvError> {
-        Ok(S3Blobs::new(aws_sdk_s3::Client::new(&self.config), env::required(env::BUCKET)?))
+        Ok(self.bucket(env::required(env::BUCKET)?))
+    }
+
+    /// The bucket of this name.
+    #[must_use]
+    pub fn bucket(&self, name: String) -> S3Blobs {
+        S3Blobs::new(aws_sdk_s3::Client::new(&self.config), name)
     }
 
     /// The queue whose URL the variable `name` holds.

@@ -15,6 +15,12 @@ pub struct InvalidId {
     expected: &'static str,
 }
 
+impl InvalidId {
+    pub(super) fn new(expected: &'static str) -> Self {
+        Self { expected }
+    }
+}
+
 fn is_id_text(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_ID_LEN

@@ -239,6 +239,8 @@ pub enum Event {
     Retry {
         /// What it is to work on from now; as before when absent.
         payload: Option<Stored>,
+        /// Only if it is dead since this time: who retries what a list showed does not mean a later death. Any when absent.
+        death: Option<Timestamp>,
     },
 }
 
@@ -329,7 +331,7 @@ pub fn transition(job: &Job, event: &Event, now: Timestamp) -> Result<Job, Refus
             next.lease_until = None;
         }
         Event::AskCancel => next.cancel_requested = true,
-        Event::Retry { payload } => {
+        Event::Retry { payload, .. } => {
             next.state = State::Scheduled;
             next.attempt = 0;
             next.run_at = Some(now);
@@ -376,9 +378,10 @@ fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
             state if state.is_final() => Err(Refused::Final),
             _ => Err(Refused::WrongState),
         },
-        Event::Retry { .. } => match job.state {
-            State::Dead | State::Cancelled => Ok(()),
-            State::Succeeded => Err(Refused::Final),
+        Event::Retry { death, .. } => match (job.state, death) {
+            (State::Dead | State::Cancelled, None) => Ok(()),
+            (State::Dead, Some(death)) if job.finished_at == Some(*death) => Ok(()),
+            (State::Succeeded, _) => Err(Refused::Final),
             _ => Err(Refused::WrongState),
         },
         Event::Condemn { .. } | Event::Cancel => match job.state {

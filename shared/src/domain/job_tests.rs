@@ -132,7 +132,7 @@ fn a_retry_starts_anew_and_keeps_old_owners_out() {
     let running = transition(&job, &claim(10), at(1)).unwrap();
     let dead = transition(&running, &Event::Bury { fence: 1, error: failed() }, at(2)).unwrap();
     let payload = Some(Stored::Inline(Value::Bool(true)));
-    let again = transition(&dead, &Event::Retry { payload: payload.clone() }, at(20)).unwrap();
+    let again = transition(&dead, &Event::Retry { payload: payload.clone(), death: None }, at(20)).unwrap();
     assert_eq!((again.state, again.attempt, again.fence), (State::Scheduled, 0, 1));
     assert_eq!((Some(again.payload.clone()), again.edited, again.finished_at), (payload, true, None));
     let second = transition(&again, &claim(40), at(20)).unwrap();
@@ -142,7 +142,7 @@ fn a_retry_starts_anew_and_keeps_old_owners_out() {
 
 #[test]
 fn only_what_is_dead_or_cancelled_is_retried() {
-    let retry = Event::Retry { payload: None };
+    let retry = Event::Retry { payload: None, death: None };
     assert_eq!(transition(&queued(1), &retry, at(1)), Err(Refused::WrongState));
     let running = transition(&queued(1), &claim(10), at(1)).unwrap();
     assert_eq!(transition(&running, &retry, at(20)), Err(Refused::WrongState));
@@ -171,7 +171,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Cancel),
         Just(Event::AskCancel),
         (0u64..6).prop_map(|fence| Event::Stop { fence }),
-        Just(Event::Retry { payload: None }),
+        Just(Event::Retry { payload: None, death: None }),
     ]
 }
 

@@ -37,7 +37,7 @@ impl Zone {
         &self.0
     }
 
-    fn rules(&self) -> TimeZone {
+    pub(super) fn rules(&self) -> TimeZone {
         TimeZone::get(&self.0).unwrap_or(TimeZone::UTC)
     }
 }

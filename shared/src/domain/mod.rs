@@ -12,4 +12,5 @@ pub mod letter;
 pub mod local_time;
 pub mod pace;
 pub mod people;
+pub mod schedule;
 pub mod token;

@@ -1,4 +1,4 @@
-use super::{Echo, Welcome};
+use super::{Echo, RetryJobs, Welcome};
 use crate::domain::backoff::Backoff;
 use crate::domain::lane::Lane;
 use crate::job::Job;
@@ -12,11 +12,13 @@ pub enum Worker {
     Echo,
     /// `functions/email`.
     Email,
+    /// `functions/operations`.
+    Operations,
 }
 
 impl Worker {
     /// Every worker that takes jobs.
-    pub const ALL: [Self; 2] = [Self::Echo, Self::Email];
+    pub const ALL: [Self; 3] = [Self::Echo, Self::Email, Self::Operations];
 
     /// The name of its folder and function.
     #[must_use]
@@ -24,6 +26,7 @@ impl Worker {
         match self {
             Self::Echo => "echo",
             Self::Email => "email",
+            Self::Operations => "operations",
         }
     }
 
@@ -33,6 +36,7 @@ impl Worker {
         match self {
             Self::Echo => &[Lane::High, Lane::Normal, Lane::Low, Lane::Ordered],
             Self::Email => &[Lane::High, Lane::Normal, Lane::Low],
+            Self::Operations => &[Lane::Normal],
         }
     }
 
@@ -76,6 +80,8 @@ pub struct Kind {
     pub name: &'static str,
     /// Who works on it.
     pub worker: Worker,
+    /// Whether only Millrace itself submits such jobs.
+    pub internal: bool,
     /// Attempts when the submitter names none.
     pub max_attempts: u32,
     /// Waits between attempts.
@@ -90,6 +96,7 @@ const fn of<J: Job>(worker: Worker) -> Kind {
     Kind {
         name: J::KIND,
         worker,
+        internal: false,
         max_attempts: J::MAX_ATTEMPTS,
         backoff: J::BACKOFF,
         check: |payload| J::deserialize(payload).map_err(|error| error.to_string())?.check(),
@@ -97,13 +104,24 @@ const fn of<J: Job>(worker: Worker) -> Kind {
     }
 }
 
+/// A kind that only Millrace itself submits.
+const fn internal<J: Job>(worker: Worker) -> Kind {
+    Kind { internal: true, ..of::<J>(worker) }
+}
+
 /// Every kind there is.
-pub const KINDS: &[Kind] = &[of::<Echo>(Worker::Echo), of::<Welcome>(Worker::Email)];
+pub const KINDS: &[Kind] =
+    &[of::<Echo>(Worker::Echo), of::<Welcome>(Worker::Email), internal::<RetryJobs>(Worker::Operations)];
 
 /// The kind of this name.
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// The kinds that anybody may submit.
+pub fn public_kinds() -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().filter(|kind| !kind.internal)
 }
 
 #[cfg(test)]

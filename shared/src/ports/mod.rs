@@ -3,21 +3,29 @@
 
 mod blobs;
 mod campaigns;
+mod checkpoints;
 mod clock;
+mod dead_jobs;
+mod job_scan;
 mod jobs;
 mod keys;
 mod mail;
 mod people;
 mod queue;
+mod schedules;
 
 pub use blobs::{Blobs, PutBlob};
 pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, Written};
+pub use checkpoints::Checkpoints;
 pub use clock::{Clock, SystemClock};
+pub use dead_jobs::{DeadJob, DeadJobs, Death};
+pub use job_scan::{JobScan, ScanPage, ScannedJob};
 pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
 pub use keys::{Keys, TokenKeys};
 pub use mail::{Mail, MailError, MailLedger, Mailer, Opened};
 pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};
 pub use queue::{Group, Message, Queue};
+pub use schedules::{SchedulePlace, Schedules};
 
 /// Why a port could not do as asked. The source may name tables and keys: it goes to the log, never into an answer.
 #[derive(Debug, thiserror::Error)]

@@ -2,11 +2,15 @@
 
 mod campaigns;
 mod keys;
+mod operations;
 mod people;
+mod schedules;
 
 pub use campaigns::{campaigns, chunks, pace};
 pub use keys::{keys, token_keys};
+pub use operations::{checkpoints, dead_jobs};
 pub use people::{newsletters, subscribers, users};
+pub use schedules::schedules;
 
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Carrier, Event, Job, JobError, Progress, Refused, State, Stored, transition};
@@ -88,7 +92,8 @@ async fn created_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
     assert_eq!(store.apply(&missing, &Event::Release { run_at: now }, now).await.expect("apply"), Applied::Missing);
 }
 
-fn events(now: Timestamp) -> Vec<Event> {
+/// Every event, at `now`, for a job that may have died at `died`.
+fn events(died: Timestamp, now: Timestamp) -> Vec<Event> {
     let later = now + Duration::from_secs(60);
     let error = JobError::new("transient", "a \"quoted\" message", 1, now);
     let mut events = vec![
@@ -97,8 +102,10 @@ fn events(now: Timestamp) -> Vec<Event> {
         Event::Condemn { error: error.clone() },
         Event::Cancel,
         Event::AskCancel,
-        Event::Retry { payload: None },
-        Event::Retry { payload: Some(Stored::Blob("payloads/other.json".into())) },
+        Event::Retry { payload: None, death: None },
+        Event::Retry { payload: None, death: Some(died) },
+        Event::Retry { payload: None, death: Some(now) },
+        Event::Retry { payload: Some(Stored::Blob("payloads/other.json".into())), death: None },
     ];
     for fence in [1, 2] {
         events.extend([
@@ -123,7 +130,7 @@ fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
     let back = |by| Event::GiveBack { fence: 1, run_at: now + Duration::from_secs(5), spent: true, by, error: None };
     let bury = Event::Bury { fence: 1, error: JobError::new("permanent", "no", 1, now) };
     let half = Event::Progress { fence: 1, progress: Progress { percent: 50, note: None } };
-    let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "edited"}))) };
+    let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "edited"}))), death: None };
     let asked = vec![claim.clone(), half, Event::AskCancel];
     vec![
         ("queued", vec![]),
@@ -139,7 +146,7 @@ fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
         ("asked", asked.clone()),
         ("cancelled", vec![Event::Cancel]),
         ("stopped", [asked.clone(), vec![Event::Stop { fence: 1 }]].concat()),
-        ("retried", [asked, vec![Event::Stop { fence: 1 }, Event::Retry { payload: None }]].concat()),
+        ("retried", [asked, vec![Event::Stop { fence: 1 }, Event::Retry { payload: None, death: None }]].concat()),
         ("edited", vec![claim, bury, edit]),
     ]
 }
@@ -149,7 +156,7 @@ async fn every_event_from_every_state(store: &dyn Jobs, salt: &str, now: Timesta
     for (state, history) in histories(now) {
         // Before, within and after the lease and the wait; with attempts left and without; before and after its time.
         for (moment, seconds) in [("soon", 1), ("later", 10), ("late", 100)] {
-            for (i, event) in events(now + Duration::from_secs(seconds)).into_iter().enumerate() {
+            for (i, event) in events(now, now + Duration::from_secs(seconds)).into_iter().enumerate() {
                 let limits = [(2, None), (1, None), (2, Some(now + Duration::from_secs(50)))];
                 // Only a claim looks at them.
                 let relevant = if matches!(event, Event::Claim { .. }) { limits.len() } else { 1 };
@@ -205,7 +212,7 @@ async fn due_is_what_waits_for_the_clock(store: &dyn Jobs, salt: &str, now: Time
     store.create(&unwanted, true).await.expect("create");
     done(store.apply(&unwanted.id, &Event::Cancel, now).await.expect("apply"));
     assert!(!ids(soon).await.contains(&unwanted.id), "it was cancelled");
-    done(store.apply(&unwanted.id, &Event::Retry { payload: None }, now).await.expect("apply"));
+    done(store.apply(&unwanted.id, &Event::Retry { payload: None, death: None }, now).await.expect("apply"));
     assert!(ids(now).await.contains(&unwanted.id), "the clock brings what was retried");
     let claim = Event::Claim { lease_until: soon, owner: 1 };
     done(store.apply(&unwanted.id, &claim, now).await.expect("apply"));
@@ -279,13 +286,23 @@ pub async fn mail_ledger(ledger: &dyn MailLedger, salt: &str, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use crate::testing::{
-        MemoryCampaigns, MemoryJobs, MemoryMailLedger, MemoryNewsletters, MemorySubscribers, MemoryUsers,
+        MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryMailLedger, MemoryNewsletters, MemorySchedules,
+        MemorySubscribers, MemoryUsers,
     };
     use jiff::Timestamp;
 
     #[tokio::test]
     async fn the_jobs_in_memory_conform() {
         super::jobs(&MemoryJobs::default(), "t", Timestamp::from_second(1_800_000_000).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn operations_in_memory_conform() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let jobs = MemoryJobs::default();
+        super::dead_jobs(&jobs, &jobs, "t", now).await;
+        super::checkpoints(&MemoryCheckpoints::default(), "t", now).await;
+        super::schedules(&MemorySchedules::default(), "t", now).await;
     }
 
     #[tokio::test]

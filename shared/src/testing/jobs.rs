@@ -1,7 +1,9 @@
 use super::Faults;
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Carrier, Event, Job, State, transition};
-use crate::ports::{Applied, Created, DueJob, Jobs, PortError, RecentJob};
+use crate::ports::{
+    Applied, Created, DeadJob, DeadJobs, Death, DueJob, JobScan, Jobs, PortError, RecentJob, ScanPage, ScannedJob,
+};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -106,5 +108,54 @@ impl Jobs for MemoryJobs {
         due.sort_by_key(|job| job.run_at);
         due.truncate(limit);
         Ok(due)
+    }
+}
+
+#[async_trait]
+impl DeadJobs for MemoryJobs {
+    async fn dead(
+        &self,
+        tenant: &Tenant,
+        after: Option<&Death>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DeadJob>, PortError> {
+        self.faults.before("dead").await?;
+        let place = |death: &Death| (death.at, death.id.clone());
+        let mut dead: Vec<DeadJob> = self.with(|items| {
+            let dead = items.values().map(|(job, _)| job);
+            let dead = dead.filter(|job| job.state == State::Dead && job.tenant == *tenant);
+            dead.filter_map(|job| {
+                let death = Death { at: job.finished_at?, id: job.id.clone() };
+                let (kind, tags, error) = (job.kind.clone(), job.tags.clone(), job.error.clone());
+                Some(DeadJob { death, kind, tags, error })
+            })
+            .collect()
+        });
+        dead.retain(|job| job.death.at <= until && after.is_none_or(|after| place(&job.death) > place(after)));
+        dead.sort_by_key(|job| place(&job.death));
+        dead.truncate(limit);
+        Ok(dead)
+    }
+}
+
+#[async_trait]
+impl JobScan for MemoryJobs {
+    async fn scan(&self, segment: u32, of: u32, from: Option<&str>) -> Result<ScanPage, PortError> {
+        const PAGE: usize = 4;
+        self.faults.before("scan").await?;
+        let own: Vec<Job> = self.with(|items| {
+            let numbered = (0..of).cycle().zip(items.values());
+            numbered.filter(|(number, _)| *number == segment).map(|(_, (job, _))| job.clone()).collect()
+        });
+        let rest = own.into_iter().filter(|job| from.is_none_or(|from| job.id.as_str() > from));
+        let mut page: Vec<Job> = rest.take(PAGE + 1).collect();
+        let more = page.len() > PAGE;
+        page.truncate(PAGE);
+        let next = page.last().filter(|_| more).map(|job| job.id.to_string());
+        let looked_at = page.len() as u64;
+        let alive = page.into_iter().filter(|job| !matches!(job.state, State::Succeeded | State::Cancelled));
+        let jobs = alive.map(|job| ScannedJob { id: job.id.to_string(), job: Ok(Box::new(job)) }).collect();
+        Ok(ScanPage { jobs, looked_at, units: 0.5, next })
     }
 }

@@ -3,6 +3,7 @@
 mod blobs;
 pub mod builders;
 mod campaigns;
+mod checkpoints;
 mod clock;
 pub mod conformance;
 mod faults;
@@ -11,10 +12,12 @@ mod keys;
 mod mail;
 mod people;
 mod queue;
+mod schedules;
 mod virtual_clock;
 
 pub use blobs::MemoryBlobs;
 pub use campaigns::MemoryCampaigns;
+pub use checkpoints::MemoryCheckpoints;
 pub use clock::ManualClock;
 pub use faults::Faults;
 pub use jobs::MemoryJobs;
@@ -22,4 +25,5 @@ pub use keys::MemoryKeys;
 pub use mail::{MemoryMailLedger, MemoryMailer};
 pub use people::{MemoryNewsletters, MemorySubscribers, MemoryUsers};
 pub use queue::{Delivered, MemoryQueue, MemoryQueues};
+pub use schedules::MemorySchedules;
 pub use virtual_clock::VirtualClock;

@@ -284,7 +284,7 @@ async fn an_old_message_does_not_bring_an_old_payload_to_a_retried_job() {
     let id = world.submit("a", json!({"message": "old"})).await;
     let now = world.clock.now();
     world.jobs.apply(&id, &Event::Cancel, now).await.unwrap();
-    let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "new"}))) };
+    let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "new"}))), death: None };
     world.jobs.apply(&id, &edit, now).await.unwrap();
     world.deliver(&handlers()).await;
     assert_eq!(world.job(&id).await.result, Some(Stored::Inline(json!({"message": "new"}))));

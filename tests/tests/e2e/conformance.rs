@@ -1,7 +1,7 @@
 //! The adapters on the engine's DynamoDB, in tables made as the template's, which no worker reads.
 
 use jiff::Timestamp;
-use millrace::aws::{DynamoJobs, DynamoMail, DynamoMailLedger, Keys};
+use millrace::aws::{DynamoCheckpoints, DynamoJobs, DynamoMail, DynamoMailLedger, DynamoSchedules, Keys};
 use millrace::testing::conformance;
 use millrace_tests::Inside;
 
@@ -16,6 +16,17 @@ async fn the_jobs_table_conforms() {
     let (_gate, (salt, now)) = (super::shared().await, salt());
     let inside = Inside::from_env().await;
     conformance::jobs(&DynamoJobs::new(inside.aws.dynamodb(), inside.copy_of("JobsTable").await), &salt, now).await;
+}
+
+#[tokio::test]
+async fn what_else_the_jobs_table_holds_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let table = inside.copy_of("JobsTable").await;
+    let jobs = DynamoJobs::new(inside.aws.dynamodb(), table.clone());
+    conformance::dead_jobs(&jobs, &jobs, &salt, now).await;
+    conformance::checkpoints(&DynamoCheckpoints::new(inside.aws.dynamodb(), table.clone()), &salt, now).await;
+    conformance::schedules(&DynamoSchedules::new(inside.aws.dynamodb(), table), &salt, now).await;
 }
 
 #[tokio::test]

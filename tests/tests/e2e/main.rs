@@ -3,6 +3,7 @@
 //! `make test-e2e` brings a stack of its own up for it, with free ports and a state folder of its own.
 
 mod api;
+mod bulk_retry;
 mod campaigns;
 mod conformance;
 mod crashes;
@@ -10,6 +11,7 @@ mod job_operations;
 mod jobs;
 mod registration;
 mod schedule;
+mod schedules;
 mod storm;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -11,12 +11,12 @@ use axum::extract::{Query, State, rejection::QueryRejection};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
-use millrace::accept::{self, NewJob};
+use millrace::accept::{self, Accepted, NewJob};
 use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::job::Job;
 use millrace::domain::lane::{Lane, OrderingKey, Priority};
 use millrace::job::Job as _;
-use millrace::jobs::{KINDS, Kind, Welcome, kind};
+use millrace::jobs::{Kind, Welcome, public_kinds};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -79,6 +79,20 @@ pub struct JobRequest {
     tags: Vec<String>,
 }
 
+impl JobRequest {
+    /// The names of the fields given that say when, or after what, which a schedule does not leave to its jobs.
+    pub(crate) fn times(&self) -> Vec<&'static str> {
+        let given = [
+            ("run_at", self.run_at.is_some()),
+            ("delay_seconds", self.delay_seconds.is_some()),
+            ("expires_at", self.expires_at.is_some()),
+            // What has an order knows no delay.
+            ("ordering_key", self.ordering_key.is_some()),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
+    }
+}
+
 /// Submit a job.
 ///
 /// Answered 202, the job is recorded and on its queue: it is not lost. Send an `Idempotency-Key` to be able to ask again
@@ -108,7 +122,12 @@ pub async fn submit(
     let new = new_job(&caller.tenant, key, body, now, faults)?;
     check_owner(&api, &new.tenant, new.kind, &new.payload).await?;
     let accepted = accept::submit(&api.intake, new, now).await?;
-    let view = view(&api, &accepted.job, false).await?;
+    answer(&api, &accepted).await
+}
+
+/// The answer to a job's acceptance.
+pub(crate) async fn answer(api: &Api, accepted: &Accepted) -> Answer<Response> {
+    let view = view(api, &accepted.job, false).await?;
     let location = HeaderValue::from_str(&format!("/v1/jobs/{}", view.id)).map_err(|_| Problem::internal())?;
     let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(view)).into_response();
     if accepted.replayed {
@@ -159,12 +178,8 @@ pub(crate) fn new_job(
         Some(kind) if faults.is_empty() => kind,
         _ => return Err(Problem::invalid(faults)),
     };
-    let id = match &key {
-        Some(key) => JobId::derived(&["request", tenant.as_str(), key]),
-        None => JobId::from_uuid(uuid::Uuid::now_v7()),
-    };
     Ok(NewJob {
-        id,
+        id: job_id(tenant, key.as_deref()),
         repeatable: key.is_some(),
         fingerprint: accept::fingerprint(&body.json),
         tenant: tenant.clone(),
@@ -178,6 +193,14 @@ pub(crate) fn new_job(
         timeout: request.timeout_seconds.map(Duration::from_secs),
         tags: request.tags,
     })
+}
+
+/// The id that the tenant's key stands for, or a fresh one.
+pub(crate) fn job_id(tenant: &Tenant, key: Option<&str>) -> JobId {
+    match key {
+        Some(key) => JobId::derived(&["request", tenant.as_str(), key]),
+        None => JobId::from_uuid(uuid::Uuid::now_v7()),
+    }
 }
 
 /// A payload that is not too large.
@@ -203,7 +226,7 @@ pub(crate) async fn check_owner(api: &Api, tenant: &Tenant, kind: &Kind, payload
     }
 }
 
-fn idempotency_key(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Option<String> {
+pub(crate) fn idempotency_key(headers: &HeaderMap, faults: &mut Vec<Fault>) -> Option<String> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let value = values.next()?;
     let visible = value.to_str().ok().filter(|text| visible_key(text));
@@ -222,9 +245,9 @@ pub(crate) fn visible_key(text: &str) -> bool {
 }
 
 fn known_kind(name: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
-    let found = kind(name);
+    let found = public_kinds().find(|kind| kind.name == name);
     if found.is_none() {
-        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        let known: Vec<_> = public_kinds().map(|kind| kind.name).collect();
         faults.push(Fault::at("/kind", format!("is not a kind; the kinds are {}", known.join(", "))));
     }
     found
@@ -275,9 +298,14 @@ fn check_tags(tags: &[String], faults: &mut Vec<Fault>) {
         faults.push(Fault::at("/tags", "there may be at most 10"));
     }
     for (index, tag) in tags.iter().take(10).enumerate() {
-        if !(1..=64).contains(&tag.chars().count()) || tag.chars().any(char::is_control) {
-            faults.push(Fault::at(format!("/tags/{index}"), "has 1 to 64 characters, none of them control characters"));
-        }
+        check_line(&format!("/tags/{index}"), tag, 64, faults);
+    }
+}
+
+/// A text of 1 to `most` characters on one line.
+pub(crate) fn check_line(pointer: &str, text: &str, most: usize, faults: &mut Vec<Fault>) {
+    if !(1..=most).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        faults.push(Fault::at(pointer, format!("has 1 to {most} characters, none of them control characters")));
     }
 }
 

@@ -5,7 +5,7 @@ use crate::auth::{Caller, JobsRead};
 use crate::problem::{KeyProblems, ServiceProblems};
 use axum::Json;
 use axum::extract::State;
-use millrace::jobs::KINDS;
+use millrace::jobs::public_kinds;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct KindView {
     responses((status = 200, body = Vec<KindView>), KeyProblems, ServiceProblems)
 )]
 pub async fn list(_: Caller<JobsRead>, State(api): State<Arc<Api>>) -> Json<Vec<KindView>> {
-    let kinds = KINDS.iter().map(|kind| KindView {
+    let kinds = public_kinds().map(|kind| KindView {
         kind: kind.name.to_owned(),
         schema: (kind.schema)(),
         lanes: kind.worker.lanes().iter().map(|lane| lane.as_str().to_owned()).collect(),

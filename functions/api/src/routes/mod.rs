@@ -1,5 +1,6 @@
 //! One file for each part of the API: its routes, and beside them what they take and give.
 
+pub mod bulk_retry;
 pub mod campaign_view;
 pub mod campaigns;
 pub mod job_batch;
@@ -10,6 +11,7 @@ pub mod jobs;
 pub mod kinds;
 pub mod meta;
 pub mod newsletters;
+pub mod schedules;
 pub mod subscribers;
 pub mod unsubscribe;
 pub mod users;

@@ -16,13 +16,13 @@ async fn routes_and_document_are_the_same() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert_eq!(document["servers"][0]["url"], "/");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 18, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 21, "{:?}", paths.keys());
     for (path, item) in paths {
         for method in METHODS {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
             let request = Request::builder()
                 .method(&method)
-                .uri(path.replace("{id}", "x"))
+                .uri(path.replace("{id}", "x").replace("{name}", "x"))
                 .header(header::AUTHORIZATION, format!("Bearer {}", site.key));
             let reply = site.send(request.body(Body::empty()).unwrap()).await;
             assert_eq!(reply.status != 405, documented, "{method} {path}: {}", reply.status);
@@ -132,6 +132,7 @@ async fn examples_work() {
     for (name, path) in [
         ("JobRequest", "/v1/jobs"),
         ("BatchRequest", "/v1/jobs/batch"),
+        ("BulkRetryRequest", "/v1/jobs/retry"),
         ("UserRequest", "/v1/users"),
         ("SubscriberRequest", "/v1/subscribers"),
         ("CampaignRequest", "/v1/campaigns"),
@@ -140,6 +141,7 @@ async fn examples_work() {
         assert!(reply.status.is_success(), "{name}: {}", reply.text());
         tried.push(name);
     }
+    site.put("/v1/schedules/x", example("ScheduleRequest")).await.expect(201);
     let job = site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "delay_seconds": 60})).await.json();
     let job = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
     site.post(&format!("{job}/cancel"), json!({})).await.expect(200);

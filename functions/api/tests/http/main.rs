@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+mod bulk_retry;
 mod campaigns;
 mod document;
 mod events;
@@ -13,5 +14,6 @@ mod job_operations;
 mod jobs;
 mod keys;
 mod people;
+mod schedules;
 mod site;
 mod unsubscribe;

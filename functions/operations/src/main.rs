@@ -1,0 +1,30 @@
+//! SQS worker for the operator's long jobs: each tells its progress, can be cancelled, and goes on after a crash or at the end
+//! of its invocation's time where it was.
+
+mod retry_jobs;
+
+use millrace::aws::Aws;
+use millrace::jobs::{RetryJobs, Worker};
+use millrace::telemetry;
+use millrace::worker::{self, handlers::Handlers};
+use retry_jobs::Retrier;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    telemetry::init();
+    let aws = Aws::load().await;
+    let runner = aws.runner(Worker::Operations).await?;
+    let jobs = Arc::new(aws.jobs()?);
+    let retrier = Retrier {
+        jobs: jobs.clone(),
+        dead: jobs,
+        checkpoints: Arc::new(aws.checkpoints()?),
+        queues: aws.job_queues()?,
+    };
+    let handlers = Handlers::new().on::<RetryJobs, _, _>(move |job, attempt| {
+        let retrier = retrier.clone();
+        async move { retrier.run(job, attempt).await }
+    });
+    worker::serve(runner, handlers).await
+}
