@@ -123,6 +123,16 @@ impl Api {
         self.send(Method::POST, path, Some(body), None).await
     }
 
+    /// `PUT path` with a JSON body.
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::PUT, path, Some(body), None).await
+    }
+
+    /// `DELETE path`.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::DELETE, path, None, None).await
+    }
+
     /// `POST path` with a JSON body, of which a repetition does no more.
     pub(crate) async fn post_once(&self, path: &str, body: &Value, key: &str) -> anyhow::Result<Answer> {
         self.send(Method::POST, path, Some(body), Some(key)).await
@@ -187,11 +197,12 @@ struct Problem {
     errors: Vec<Flaw>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Flaw {
-    #[serde(default)]
-    pointer: String,
-    #[serde(default)]
+    pointer: Option<String>,
+    parameter: Option<String>,
+    header: Option<String>,
     detail: String,
 }
 
@@ -200,7 +211,10 @@ impl fmt::Display for Problem {
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;
         }
-        self.errors.iter().try_for_each(|flaw| write!(f, "\n  {}: {}", flaw.pointer, flaw.detail))
+        self.errors.iter().try_for_each(|flaw| {
+            let place = flaw.pointer.as_ref().or(flaw.parameter.as_ref()).or(flaw.header.as_ref());
+            write!(f, "\n  {}: {}", place.map_or("", String::as_str), flaw.detail)
+        })
     }
 }
 

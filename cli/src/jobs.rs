@@ -1,4 +1,6 @@
-//! `millrace jobs`: submit a job, look at one or at many, cancel or retry one.
+//! `millrace jobs`: submit a job, look at one or at many, cancel one, retry one or many.
+
+mod retry;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -22,8 +24,8 @@ pub(crate) enum Command {
     List(List),
     /// Cancel a job: one that waits at once, one that runs when it next tells its progress.
     Cancel(Cancel),
-    /// Try a dead or cancelled job again, with all its attempts.
-    Retry(Retry),
+    /// Try a dead or cancelled job again, with all its attempts; or, with --all, every dead job that fits.
+    Retry(retry::Retry),
 }
 
 /// A new job.
@@ -108,28 +110,13 @@ pub(crate) struct Cancel {
     connection: Connection,
 }
 
-/// A job that is wanted after all.
-#[derive(Args)]
-pub(crate) struct Retry {
-    /// The job's id.
-    id: String,
-    /// What it works on from now: a JSON object, or @FILE to read it from a file [default: as before].
-    #[arg(long, value_name = "JSON|@FILE", value_parser = object)]
-    payload: Option<Map<String, Value>>,
-    /// Print the job as JSON.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    connection: Connection,
-}
-
 #[derive(Clone, Copy, ValueEnum)]
 enum Include {
     /// What it works on.
     Payload,
 }
 
-fn object(text: &str) -> Result<Map<String, Value>, String> {
+pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
     let read = match text.strip_prefix('@') {
         None => text.to_owned(),
         Some(path) => fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?,
@@ -159,12 +146,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let job = options.connection.open()?.post(&path, &json!({})).await?.body;
             show(&job, options.json)
         }
-        Command::Retry(options) => {
-            let path = format!("{}/retry", job_path(&options.id)?);
-            let body = options.payload.as_ref().map_or(json!({}), |payload| json!({ "payload": payload }));
-            let job = options.connection.open()?.post(&path, &body).await?.body;
-            show(&job, options.json)
-        }
+        Command::Retry(options) => retry::run(&options).await,
     }
 }
 
@@ -227,7 +209,7 @@ async fn list(options: &List) -> anyhow::Result<()> {
 }
 
 /// A query of those that have a value.
-fn query(pairs: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
+pub(crate) fn query(pairs: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
     let given = pairs.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
     let url = reqwest::Url::parse_with_params("http://query", given)?;
     Ok(url.query().unwrap_or_default().to_owned())

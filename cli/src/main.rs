@@ -6,8 +6,11 @@ mod infra;
 mod jobs;
 mod keys;
 mod local;
+mod preflight;
 mod print;
 mod project;
+mod schedules;
+mod stack;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -36,6 +39,10 @@ enum Command {
     /// The template that is deployed.
     #[command(subcommand)]
     Infra(infra::Command),
+    /// Recurring jobs: list them, set or remove one.
+    #[command(subcommand)]
+    Schedules(schedules::Command),
+    Preflight(preflight::Options),
     /// A registration becomes a welcome mail, and a newsletter reaches its readers, on the running local system.
     Demo(demo::Options),
 }
@@ -53,6 +60,8 @@ async fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Jobs(command) => jobs::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Infra(command) => infra::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Schedules(command) => schedules::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Preflight(options) => preflight::run(&options).await,
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
