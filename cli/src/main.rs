@@ -2,6 +2,7 @@
 
 mod api;
 mod demo;
+mod dlq;
 mod infra;
 mod jobs;
 mod keys;
@@ -39,6 +40,9 @@ enum Command {
     /// The template that is deployed.
     #[command(subcommand)]
     Infra(infra::Command),
+    /// Dead letters, which no worker could read: list them, send them back.
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Recurring jobs: list them, set or remove one.
     #[command(subcommand)]
     Schedules(schedules::Command),
@@ -60,6 +64,7 @@ async fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Jobs(command) => jobs::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Infra(command) => infra::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::Dlq(command) => dlq::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Schedules(command) => schedules::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Preflight(options) => preflight::run(&options).await,
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),

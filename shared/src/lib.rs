@@ -14,6 +14,7 @@ pub mod campaigns;
 pub mod operate;
 pub mod preflight;
 pub mod queues;
+pub mod redrive;
 pub mod release;
 pub mod schedules;
 pub mod single_mail;

@@ -9,7 +9,7 @@ use millrace::testing::{
     ManualClock, MemoryBlobs, MemoryCheckpoints, MemoryJobs, MemoryQueue, MemoryQueues, conformance,
 };
 use millrace::worker::handlers::Handlers;
-use millrace::worker::{batch, runner::Runner};
+use millrace::worker::runner::Runner;
 
 struct World {
     clock: ManualClock,
@@ -94,8 +94,7 @@ impl World {
         let event: SqsEvent = self.operations.receive(10, Duration::from_secs(180), || 0.0);
         let deadline = self.clock.now() + Duration::from_secs(seconds);
         let copy = event.clone();
-        let one = async |record: &_| self.runner.run(&self.handlers, record, deadline).await;
-        let failed = batch::run(event, one).await.batch_item_failures;
+        let failed = self.runner.batch(&self.handlers, event, deadline).await.batch_item_failures;
         let failed: Vec<String> = failed.into_iter().map(|failure| failure.item_identifier).collect();
         self.operations.settle(&copy, &failed);
     }

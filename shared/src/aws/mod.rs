@@ -6,6 +6,7 @@ mod campaigns;
 mod checkpoints;
 mod chunks;
 mod dead_jobs;
+mod dead_letters;
 mod due;
 mod item;
 mod job_scan;
@@ -22,6 +23,7 @@ mod schedules;
 
 pub use blobs::S3Blobs;
 pub use checkpoints::DynamoCheckpoints;
+pub use dead_letters::SqsDeadLetters;
 pub use jobs::DynamoJobs;
 pub use keys::{CreateKeyError, Keys, random_token_key};
 pub use mail::{DynamoMailLedger, SesMailer};
@@ -137,6 +139,20 @@ impl Aws {
     /// When the variable is not set.
     pub fn queue(&self, name: &'static str) -> Result<SqsQueue, EnvError> {
         Ok(SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), env::required(name)?))
+    }
+
+    /// The queue at this URL.
+    #[must_use]
+    pub fn queue_at(&self, url: String) -> SqsQueue {
+        SqsQueue::new(aws_sdk_sqs::Client::new(&self.config), url)
+    }
+
+    /// The dead-letter queues of a stack, with their URLs.
+    ///
+    /// # Errors
+    /// When SQS cannot be asked.
+    pub async fn dead_letters(&self, stack: &str) -> Result<Vec<(String, SqsDeadLetters)>, PortError> {
+        SqsDeadLetters::of_stack(&aws_sdk_sqs::Client::new(&self.config), stack).await
     }
 
     /// Opens job queues by the names after the stack's.

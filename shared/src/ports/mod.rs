@@ -6,6 +6,7 @@ mod campaigns;
 mod checkpoints;
 mod clock;
 mod dead_jobs;
+mod dead_letters;
 mod job_scan;
 mod jobs;
 mod keys;
@@ -19,6 +20,7 @@ pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, Writte
 pub use checkpoints::Checkpoints;
 pub use clock::{Clock, SystemClock};
 pub use dead_jobs::{DeadJob, DeadJobs, Death};
+pub use dead_letters::{DeadLetter, DeadLetters};
 pub use job_scan::{JobScan, ScanPage, ScannedJob};
 pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
 pub use keys::{Keys, TokenKeys};

@@ -1,5 +1,5 @@
 use super::Faults;
-use crate::ports::{Clock, Group, Message, PortError, Queue};
+use crate::ports::{Clock, DeadLetter, DeadLetters, Group, Message, PortError, Queue};
 use async_trait::async_trait;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use jiff::{SignedDuration, Timestamp};
@@ -249,6 +249,41 @@ impl MemoryQueue {
         let delay = if self.is_fifo() { Duration::ZERO } else { message.delay.min(Message::MAX_DELAY) };
         self.with(|inner| inner.push(message, now, now + delay));
         self.faults.after("send").await
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryQueue {
+    async fn receive(&self, hide: Duration) -> Result<Vec<DeadLetter>, PortError> {
+        self.faults.before("receive").await?;
+        let records = self.receive(10, hide, || 0.0).records;
+        let letters = self.with(|inner| {
+            let ids = records.iter().filter_map(|record| record.message_id.clone());
+            let messages = ids.filter_map(|id| inner.messages.iter().find(|message| message.id == id));
+            let letter = |message: &Delivered| DeadLetter {
+                id: message.id.clone(),
+                receipt: message.receipt(),
+                body: message.body.clone(),
+                group: message.group.clone(),
+                sent_at: message.sent_at,
+                source: None,
+            };
+            messages.map(letter).collect()
+        });
+        Ok(letters)
+    }
+
+    async fn show(&self, letters: &[DeadLetter]) -> Result<(), PortError> {
+        for letter in letters {
+            self.hide(&letter.receipt, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, letter: &DeadLetter) -> Result<(), PortError> {
+        self.faults.before("delete").await?;
+        self.with(|inner| inner.messages.retain(|message| message.id != letter.id));
+        self.faults.after("delete").await
     }
 }
 
