@@ -95,13 +95,10 @@ async fn what_is_wrong_is_pointed_at() {
     let timed = |body: &mut Value| {
         body["job"]["delay_seconds"] = 5.into();
         body["job"]["expires_at"] = "2027-02-01T00:00:00Z".into();
-        body["job"]["ordering_key"] = "k".into();
         body["job"]["max_attempts"] = 0.into();
     };
-    assert_eq!(
-        pointers(&timed).await,
-        ["/job/delay_seconds", "/job/expires_at", "/job/max_attempts", "/job/ordering_key"]
-    );
+    assert_eq!(pointers(&timed).await, ["/job/delay_seconds", "/job/expires_at", "/job/max_attempts"]);
+    assert_eq!(pointers(&|body| body["job"]["ordering_key"] = "k".into()).await, ["/job/ordering_key"]);
     let user = |body: &mut Value| body["job"] = json!({"kind": "welcome", "payload": {"user": "usr_1"}});
     assert_eq!(pointers(&user).await, ["/job/payload/user"]);
     for name in ["a%20b", "a%23b", &"x".repeat(65)] {
