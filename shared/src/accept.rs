@@ -3,7 +3,7 @@
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, JobError, State, Stored};
 use crate::domain::lane::{Lane, OrderingKey, Priority};
-use crate::jobs::{JobMessage, Kind, Worker};
+use crate::jobs::{JobMessage, Kind, Worker, current_name};
 use crate::ports::{Blobs, Created, Jobs, Message, PortError};
 use crate::queues::JobQueues;
 use futures::stream::{self, StreamExt as _};
@@ -186,7 +186,10 @@ async fn record(intake: &Intake, new: NewJob, now: Timestamp) -> Result<Recorded
     };
     let (job, replayed) = match intake.jobs.create(&job, by_clock).await? {
         Created::New => (job, false),
-        Created::Exists(old) if old.fingerprint == job.fingerprint && old.kind == job.kind => (*old, true),
+        // The kind may have been renamed since.
+        Created::Exists(old) if old.fingerprint == job.fingerprint && current_name(&old.kind) == job.kind => {
+            (*old, true)
+        }
         Created::Exists(_) => return Err(SubmitError::Mismatch),
     };
     // A repeat always sends: by its own time it cannot tell who carries the job, because it may be older than the request

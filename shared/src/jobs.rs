@@ -8,9 +8,9 @@ mod wire;
 
 pub use campaign::{CampaignHint, ChunkMessage};
 pub use echo::{Echo, Fail};
-pub use kinds::{KINDS, Kind, Worker, kind, public_kinds};
+pub use kinds::{KINDS, Kind, Worker, current_name, kind, public_kinds};
 pub use operations::RetryJobs;
-pub use wire::{JobMessage, UnreadableMessage};
+pub use wire::{JobMessage, Line, UnreadableMessage, Waited};
 
 use crate::domain::id::UserId;
 use crate::job::Job;

@@ -23,7 +23,7 @@ pub enum Wished {
 }
 
 /// Cancels a job. One that waits is cancelled by one write; the owner of one that runs is asked to stop, and hears of it
-/// when it next tells its progress. A claim at the same moment is decided by the writes' conditions.
+/// by its next heartbeat. A claim at the same moment is decided by the writes' conditions.
 ///
 /// # Errors
 /// When the table cannot be reached, or the job changed hands at every look.

@@ -32,12 +32,15 @@ pub(crate) async fn handle(job: Echo, attempt: Attempt) -> Outcome {
 
 async fn sleep(job: &Echo, attempt: &Attempt) -> Result<(), Failure> {
     let whole = Duration::from_millis(job.sleep_ms.unwrap_or(0));
+    let sleep = async |time| match tokio::time::timeout(time, attempt.cancelled()).await {
+        Ok(()) => Err(Failure::Cancelled),
+        Err(_) => Ok(()),
+    };
     if !job.progress.unwrap_or(false) {
-        tokio::time::sleep(whole).await;
-        return Ok(());
+        return sleep(whole).await;
     }
     for step in 1..=REPORTS {
-        tokio::time::sleep(whole / REPORTS).await;
+        sleep(whole / REPORTS).await?;
         let percent = u8::try_from(step * 100 / REPORTS).unwrap_or(100);
         attempt.progress(percent, Some(&format!("slept {step} of {REPORTS}"))).await?;
     }

@@ -1,56 +1,71 @@
 use super::*;
-use millrace::jobs::{JobMessage, Worker};
-use millrace::ports::{Clock as _, Jobs as _};
-use millrace::queues::OwnQueues;
-use millrace::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueues, conformance};
-use millrace::worker::handlers::Handlers;
-use millrace::worker::runner::Runner;
-use std::sync::Arc;
+use millrace::domain::job::State;
+use millrace::jobs::Worker;
+use millrace::ports::Jobs as _;
+use millrace::testing::Kit;
 
-/// Runs the batch of a sample event against a table that knows its jobs. Gives the ids of the messages to be kept, the dead
-/// letters and the table.
-async fn run(event: &str) -> (Vec<String>, Vec<String>, MemoryJobs) {
-    let clock = Arc::new(ManualClock::default());
-    let event: serde_json::Value = serde_json::from_str(event).unwrap();
-    let mut messages = aws_lambda_events::event::sqs::SqsEvent::default();
-    let jobs = MemoryJobs::default();
-    for record in event["Records"].as_array().unwrap() {
-        let record: aws_lambda_events::event::sqs::SqsMessage = serde_json::from_value(record.clone()).unwrap();
-        if let Ok(message) = JobMessage::parse(record.body.as_deref().unwrap()) {
-            let mut job = conformance::queued_job("sample", clock.now());
-            (job.id, job.kind, job.tenant) = (message.id, message.kind, message.tenant);
-            jobs.create(&job, false).await.unwrap();
-        }
-        messages.records.push(record);
-    }
-    let queues = MemoryQueues::new(clock.clone());
-    let runner = Runner {
-        jobs: Arc::new(jobs.clone()),
-        blobs: Arc::new(MemoryBlobs::default()),
-        queues: OwnQueues::open(Worker::Echo, |name| queues.open(name)),
-        clock: clock.clone(),
-        dice: || 0.5,
-    };
-    let handlers = Handlers::new().on::<Echo, _, _>(handle);
-    let deadline = clock.now() + Duration::from_secs(30);
-    let kept = runner.batch(&handlers, messages, deadline).await.batch_item_failures;
-    let letters = queues.get("echo-dead").all().into_iter().map(|letter| letter.body).collect();
-    (kept.into_iter().map(|failure| failure.item_identifier).collect(), letters, jobs)
+fn kit() -> Kit {
+    Kit::new(Worker::Echo).on::<Echo, _, _>(handle)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_sample_job_is_echoed() {
-    let (kept, letters, jobs) = run(include_str!("../../../events/echo.json")).await;
-    assert!(kept.is_empty() && letters.is_empty());
-    let done = jobs.all();
-    let expected = json!({"message": "hello", "attempt": 1});
-    assert_eq!(done[0].result, Some(millrace::domain::job::Stored::Inline(expected)));
+    let kit = kit();
+    assert!(kit.sample(include_str!("../../../events/echo.json")).await.is_empty() && kit.dead_letters().is_empty());
+    let done = kit.jobs.all().remove(0);
+    assert_eq!(kit.result(&done.id).await, json!({"message": "hello", "attempt": 1}));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_garbled_one_of_the_sample_batch_is_put_aside_and_the_others_run() {
-    let (kept, letters, jobs) = run(include_str!("../../../events/echo.garbled.json")).await;
-    assert!(kept.is_empty());
-    assert_eq!(letters.len(), 1);
-    assert!(jobs.all().iter().all(|job| job.state.is_final()) && jobs.all().len() == 2);
+    let kit = kit();
+    assert!(kit.sample(include_str!("../../../events/echo.garbled.json")).await.is_empty());
+    assert_eq!(kit.dead_letters().len(), 1);
+    assert!(kit.jobs.all().iter().all(|job| job.state.is_final()) && kit.jobs.all().len() == 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_fails_as_often_as_it_is_asked_to_and_then_does_not() {
+    let kit = kit();
+    let job = Echo { fail: Some(Fail::Transient), fail_attempts: Some(2), ..Echo::default() };
+    let id = kit.submit(&job).await;
+    kit.drain().await;
+    assert_eq!(kit.result(&id).await, json!({"message": null, "attempt": 3}));
+    for (fail, class) in [(Fail::Permanent, "permanent"), (Fail::Throttled, "throttled"), (Fail::Panic, "panic")] {
+        let job = kit.run(&Echo { fail: Some(fail), ..Echo::default() }).await;
+        assert_eq!(job.error.unwrap().class, class);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_snoozes_once_and_tells_how_far_it_is() {
+    let kit = kit();
+    let job = Echo { snooze_ms: Some(600_000), sleep_ms: Some(10_000), progress: Some(true), ..Echo::default() };
+    let id = kit.submit(&job).await;
+    kit.drain().await;
+    let job = kit.job(&id).await;
+    assert_eq!((job.state, job.attempt, job.fence, job.progress.unwrap().percent), (State::Succeeded, 1, 2, 100));
+    assert_eq!(job.finished_at.unwrap().duration_since(job.created_at).as_secs(), 610);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_stops_when_somebody_wants_it_cancelled() {
+    let kit = kit();
+    let id = kit.submit(&Echo { sleep_ms: Some(25_000), ..Echo::default() }).await;
+    let ask = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        kit.jobs.apply(&id, &millrace::domain::job::Event::AskCancel, kit.job(&id).await.updated_at).await.unwrap();
+    };
+    tokio::join!(kit.deliver(), ask);
+    let job = kit.job(&id).await;
+    assert_eq!(job.state, State::Cancelled);
+    assert!(job.finished_at.unwrap().duration_since(job.created_at).as_secs() <= 10, "by its next heartbeat");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_is_padded() {
+    let kit = kit();
+    let id = kit.submit(&Echo { result_bytes: Some(5_000), ..Echo::default() }).await;
+    kit.drain().await;
+    assert!(kit.result(&id).await.to_string().len() >= 5_000);
 }

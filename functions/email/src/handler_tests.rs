@@ -1,42 +1,23 @@
 use super::*;
 use jiff::Timestamp;
 use millrace::domain::address::EmailAddress;
-use millrace::domain::id::{JobId, Tenant};
+use millrace::domain::id::Tenant;
 use millrace::domain::people::User;
 use millrace::job::Job as _;
 use millrace::jobs::{JobMessage, Worker};
-use millrace::ports::{Blobs, Clock as _, Jobs as _, Queue as _};
-use millrace::queues::OwnQueues;
-use millrace::testing::{
-    ManualClock, MemoryBlobs, MemoryJobs, MemoryMailLedger, MemoryMailer, MemoryQueue, MemoryQueues, MemoryUsers,
-    conformance,
-};
-use millrace::worker::handlers::Handlers;
-use millrace::worker::runner::Runner;
+use millrace::ports::Clock as _;
+use millrace::testing::{Kit, MemoryMailLedger, MemoryMailer, MemoryUsers, builders};
 use std::sync::Arc;
 
 struct World {
-    clock: ManualClock,
-    jobs: MemoryJobs,
-    queue: MemoryQueue,
+    kit: Kit,
     users: MemoryUsers,
     ledger: MemoryMailLedger,
     mailer: MemoryMailer,
-    runner: Runner,
-    handlers: Handlers,
 }
 
 fn world() -> World {
-    let clock = ManualClock::default();
-    let (jobs, queues) = (MemoryJobs::default(), MemoryQueues::new(Arc::new(clock.clone())));
     let (users, ledger, mailer) = (MemoryUsers::default(), MemoryMailLedger::default(), MemoryMailer::default());
-    let runner = Runner {
-        jobs: Arc::new(jobs.clone()),
-        blobs: Arc::new(MemoryBlobs::default()) as Arc<dyn Blobs>,
-        queues: OwnQueues::open(Worker::Email, |name| queues.open(name)),
-        clock: Arc::new(clock.clone()),
-        dice: || 0.5,
-    };
     let desk = Arc::new(Desk {
         users: Box::new(users.clone()),
         ledger: Box::new(ledger.clone()),
@@ -45,15 +26,15 @@ fn world() -> World {
         sender: "Millrace <welcome@example.com>".into(),
         settle: Duration::from_secs(900),
     });
-    let handlers = Handlers::new().on::<Welcome, _, _>(move |job, attempt| {
+    let kit = Kit::new(Worker::Email).on::<Welcome, _, _>(move |job, attempt| {
         let desk = desk.clone();
         async move { desk.welcome(job, attempt).await }
     });
-    World { clock, jobs, queue: queues.get("email"), users, ledger, mailer, runner, handlers }
+    World { kit, users, ledger, mailer }
 }
 
-fn ada(tenant: &str, now: Timestamp) -> User {
-    let (tenant, email) = (Tenant::parse(tenant).unwrap(), EmailAddress::parse("ada@example.com").unwrap());
+fn ada(tenant: Tenant, now: Timestamp) -> User {
+    let email = EmailAddress::parse("ada@example.com").unwrap();
     User {
         id: User::id_of(&tenant, &email),
         tenant,
@@ -65,74 +46,54 @@ fn ada(tenant: &str, now: Timestamp) -> User {
     }
 }
 
-impl World {
-    /// Puts a welcome job for the user on the queue, under a name of its own.
-    async fn job(&self, name: &str, user: &User) -> JobId {
-        let mut job = conformance::queued_job(name, self.clock.now());
-        job.kind = Welcome::KIND.into();
-        let payload = json!({ "user": user.id });
-        job.payload = millrace::domain::job::Stored::Inline(payload.clone());
-        self.jobs.create(&job, false).await.unwrap();
-        self.queue.send_one(JobMessage::carrying(&job, Some(payload), Duration::ZERO)).await.unwrap();
-        job.id
-    }
-
-    async fn deliver(&self) {
-        let event = self.queue.receive(10, Duration::from_secs(180), || 0.0);
-        let deadline = self.clock.now() + Duration::from_secs(30);
-        let response = self.runner.batch(&self.handlers, event.clone(), deadline).await;
-        self.queue.answered(&event, &response);
-    }
+/// Registers Ada with a tenant, and gives the job that welcomes her.
+async fn registered(kit: &Kit, users: &MemoryUsers, tenant: Tenant) -> (User, Welcome) {
+    let user = ada(tenant, kit.clock.now());
+    users.add(&user).await.unwrap();
+    let welcome = Welcome { user: user.id.clone() };
+    (user, welcome)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_user_is_welcomed_once_however_many_jobs_there_are() {
-    let world = world();
-    let user = ada("conformance", world.clock.now());
-    world.users.add(&user).await.unwrap();
-    let (first, second) = (world.job("first", &user).await, world.job("second", &user).await);
-    world.deliver().await;
-    // The two ran side by side: the one that found the other's intent looks again later.
-    world.clock.advance(Duration::from_secs(10));
-    world.deliver().await;
+    let World { kit, users, mailer, .. } = &world();
+    let (user, welcome) = registered(kit, users, builders::tenant()).await;
+    let (first, second) = (kit.submit(&welcome).await, kit.submit(&welcome).await);
+    // The two run side by side: the one that finds the other's intent looks again later.
+    kit.drain().await;
     for id in [first, second] {
-        assert!(world.jobs.get(&id).await.unwrap().unwrap().state.is_final());
+        assert!(kit.job(&id).await.state.is_final());
     }
-    let sent = world.mailer.sent();
+    let sent = mailer.sent();
     assert_eq!(sent.len(), 1);
     assert_eq!((sent[0].1.to.as_str(), sent[0].1.subject.as_str()), ("ada@example.com", "Welcome"));
-    assert!(world.users.get(&user.id).await.unwrap().unwrap().welcomed_at.is_some());
+    assert!(users.get(&user.id).await.unwrap().unwrap().welcomed_at.is_some());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_mail_whose_record_was_lost_is_not_sent_again_once_its_event_came() {
-    let world = world();
-    let user = ada("conformance", world.clock.now());
-    world.users.add(&user).await.unwrap();
-    let id = world.job("one", &user).await;
-    world.ledger.faults.refuse_next("accepted");
-    world.deliver().await;
-    let (message_id, mail) = world.mailer.sent().remove(0);
+    let World { kit, users, ledger, mailer } = &world();
+    let (_, welcome) = registered(kit, users, builders::tenant()).await;
+    ledger.faults.refuse_next("accepted");
+    let job = kit.run(&welcome).await;
+    let (message_id, mail) = mailer.sent().remove(0);
     let name = mail.tags.iter().find(|(name, _)| name == "mail").unwrap().1.clone();
-    world.ledger.accepted(&name, &message_id, world.clock.now()).await.unwrap();
-    world.clock.advance(Duration::from_secs(60));
-    world.deliver().await;
-    assert_eq!(world.mailer.sent().len(), 1);
-    assert!(world.jobs.get(&id).await.unwrap().unwrap().state.is_final());
+    ledger.accepted(&name, &message_id, kit.clock.now()).await.unwrap();
+    kit.drain().await;
+    assert_eq!(mailer.sent().len(), 1);
+    assert!(kit.job(&job.id).await.state.is_final());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_tenants_user_is_not_written_to() {
-    let world = world();
-    let user = ada("other", world.clock.now());
-    world.users.add(&user).await.unwrap();
-    let id = world.job("one", &user).await;
-    world.deliver().await;
-    assert!(world.mailer.sent().is_empty());
-    assert_eq!(world.jobs.get(&id).await.unwrap().unwrap().error.unwrap().class, "permanent");
+    let World { kit, users, mailer, .. } = &world();
+    let (_, welcome) = registered(kit, users, Tenant::parse("other").unwrap()).await;
+    let job = kit.run(&welcome).await;
+    assert!(mailer.sent().is_empty());
+    assert_eq!(job.error.unwrap().class, "permanent");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_sample_event_is_a_message_of_this_worker() {
     let event = include_str!("../../../events/email.welcome.json");
     let event: serde_json::Value = serde_json::from_str(event).unwrap();

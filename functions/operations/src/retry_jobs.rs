@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use millrace::domain::job::{Event, Job};
 use millrace::job::{Failure, Job as _, Outcome};
-use millrace::jobs::{RetryJobs, kind};
+use millrace::jobs::{RetryJobs, current_name, kind};
 use millrace::ports::{Applied, Checkpoints, DeadJob, DeadJobs, Death, Jobs, PortError};
 use millrace::queues::JobQueues;
 use millrace::release::release;
@@ -186,7 +186,7 @@ impl Retrier {
 fn fits(wanted: &RetryJobs, job: &DeadJob) -> bool {
     let message = job.error.as_ref().map_or("", |error| error.message.as_str());
     job.kind != RetryJobs::KIND
-        && wanted.kind.as_ref().is_none_or(|kind| job.kind == *kind)
+        && wanted.kind.as_ref().is_none_or(|kind| current_name(&job.kind) == current_name(kind))
         && wanted.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
         && wanted.error_contains.as_ref().is_none_or(|part| message.contains(part.as_str()))
 }

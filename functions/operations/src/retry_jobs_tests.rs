@@ -6,9 +6,10 @@ use millrace::jobs::{JobMessage, Worker};
 use millrace::ports::{Clock as _, Message, Queue as _};
 use millrace::queues::OwnQueues;
 use millrace::testing::{
-    ManualClock, MemoryBlobs, MemoryCheckpoints, MemoryJobs, MemoryQueue, MemoryQueues, conformance,
+    ManualClock, MemoryBlobs, MemoryCheckpoints, MemoryJobs, MemoryLimits, MemoryQueue, MemoryQueues, conformance,
 };
 use millrace::worker::handlers::Handlers;
+use millrace::worker::limits::Limiter;
 use millrace::worker::runner::Runner;
 
 struct World {
@@ -40,6 +41,7 @@ fn world() -> World {
         jobs: Arc::new(jobs.clone()),
         blobs: Arc::new(MemoryBlobs::default()),
         queues: OwnQueues::open(Worker::Operations, |name| queues.open(name)),
+        limiter: Arc::new(Limiter::new(Arc::new(MemoryLimits::default()))),
         clock: Arc::new(clock.clone()),
         dice: || 0.5,
     };

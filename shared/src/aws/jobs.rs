@@ -198,7 +198,7 @@ fn explain(job: &Job, event: &Event, now: Timestamp) -> Option<Refused> {
                     && job.run_at == Some(now)
                     && payload.as_ref().is_none_or(|payload| job.payload == *payload)
             }
-            Event::Progress { .. } | Event::AskCancel => false,
+            Event::Heartbeat { .. } | Event::Progress { .. } | Event::AskCancel => false,
         };
     if ours {
         return None;

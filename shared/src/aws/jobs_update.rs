@@ -123,6 +123,10 @@ pub(super) fn update(pk: &str, event: &Event, now: Timestamp) -> Result<Update, 
             draft.remove("due_at");
             claimable(&mut draft, now)
         }
+        Event::Heartbeat { fence, lease_until } => {
+            draft.set("lease_until", ms(*lease_until));
+            draft.owned(*fence)
+        }
         Event::Progress { fence, progress } => {
             draft.set("progress", json(progress)?);
             draft.owned(*fence)

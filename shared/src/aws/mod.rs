@@ -13,6 +13,7 @@ mod job_scan;
 mod jobs;
 mod jobs_update;
 mod keys;
+mod limits;
 mod mail;
 mod mail_items;
 mod mail_table;
@@ -26,6 +27,7 @@ pub use checkpoints::DynamoCheckpoints;
 pub use dead_letters::SqsDeadLetters;
 pub use jobs::DynamoJobs;
 pub use keys::{CreateKeyError, Keys, random_token_key};
+pub use limits::DynamoLimits;
 pub use mail::{DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
@@ -36,6 +38,7 @@ use crate::env::{self, EnvError};
 use crate::jobs::Worker;
 use crate::ports::{PortError, Queue, SystemClock};
 use crate::queues::{JobQueues, OwnQueues};
+use crate::worker::limits::Limiter;
 use crate::worker::runner::Runner;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::SdkError;
@@ -111,6 +114,14 @@ impl Aws {
         Ok(DynamoCheckpoints::new(self.dynamodb(), env::required(env::JOBS_TABLE)?))
     }
 
+    /// The limits, in the table named by `JOBS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn limits(&self) -> Result<DynamoLimits, EnvError> {
+        Ok(DynamoLimits::new(self.dynamodb(), env::required(env::JOBS_TABLE)?))
+    }
+
     /// The table of keys, named by `KEYS_TABLE`.
     ///
     /// # Errors
@@ -183,6 +194,7 @@ impl Aws {
             jobs: Arc::new(jobs),
             blobs: Arc::new(self.blobs()?),
             queues: OwnQueues::open(worker, |name| Arc::new(open(name)) as Arc<dyn Queue>),
+            limiter: Arc::new(Limiter::new(Arc::new(self.limits()?))),
             clock: Arc::new(SystemClock),
             dice,
         })

@@ -81,7 +81,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobError {
     /// One of `transient`, `throttled`, `permanent`, `panic`, `timeout`, `crashed`, `expired`, `unknown_kind`,
-    /// `invalid_payload`.
+    /// `unknown_version`, `invalid_payload`, `not_queued`.
     pub class: String,
     /// What happened, at most [`JobError::MESSAGE_MAX`] characters.
     pub message: String,
@@ -180,10 +180,17 @@ pub enum Event {
     },
     /// A worker takes it.
     Claim {
-        /// Until when the worker surely is done or dead.
+        /// Until when the worker holds it, unless it extends that.
         lease_until: Timestamp,
         /// A number drawn for this claim: tells it from another worker's of the same millisecond.
         owner: u64,
+    },
+    /// Its owner is still at work.
+    Heartbeat {
+        /// The owner's claim.
+        fence: u64,
+        /// Until when the owner holds it from now.
+        lease_until: Timestamp,
     },
     /// Its owner says how far it is.
     Progress {
@@ -298,6 +305,7 @@ pub fn transition(job: &Job, event: &Event, now: Timestamp) -> Result<Job, Refus
             next.started_at = Some(now);
             next.lease_until = Some(*lease_until);
         }
+        Event::Heartbeat { lease_until, .. } => next.lease_until = Some(*lease_until),
         Event::Progress { progress, .. } => next.progress = Some(progress.clone()),
         Event::Succeed { result, .. } => {
             next.state = State::Succeeded;
@@ -365,7 +373,8 @@ fn guard(job: &Job, event: &Event, now: Timestamp) -> Result<(), Refused> {
             }
             if job.attempt >= job.max_attempts { Err(Refused::Spent) } else { Ok(()) }
         }
-        Event::Progress { fence, .. }
+        Event::Heartbeat { fence, .. }
+        | Event::Progress { fence, .. }
         | Event::Succeed { fence, .. }
         | Event::Bury { fence, .. }
         | Event::Stop { fence } => owned(job, *fence),

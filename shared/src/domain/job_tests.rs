@@ -34,6 +34,20 @@ fn a_live_lease_holds_off_a_second_worker_until_it_ends() {
 }
 
 #[test]
+fn a_heartbeat_holds_the_others_off_for_longer_and_changes_nothing_else() {
+    let job = transition(&queued(3), &claim(10), at(1)).unwrap();
+    let beat = Event::Heartbeat { fence: 1, lease_until: at(15) };
+    let held = transition(&job, &beat, at(8)).unwrap();
+    let expected = Job { lease_until: Some(at(15)), updated_at: at(8), ..job.clone() };
+    assert_eq!(held, expected);
+    assert_eq!(transition(&held, &claim(30), at(14)), Err(Refused::Leased { until: at(15) }));
+    // Late, but nobody has taken the job meanwhile.
+    assert_eq!(transition(&job, &beat, at(11)).unwrap().lease_until, Some(at(15)));
+    let asked = transition(&job, &Event::AskCancel, at(2)).unwrap();
+    assert!(transition(&asked, &beat, at(8)).unwrap().cancel_requested, "its owner hears of it by this");
+}
+
+#[test]
 fn a_worker_that_lost_its_lease_can_write_nothing() {
     let first = transition(&queued(3), &claim(10), at(1)).unwrap();
     let second = transition(&first, &claim(20), at(11)).unwrap();
@@ -41,6 +55,7 @@ fn a_worker_that_lost_its_lease_can_write_nothing() {
         Event::Succeed { fence: 1, result: None },
         Event::Bury { fence: 1, error: failed() },
         Event::GiveBack { fence: 1, run_at: at(12), spent: true, by: Carrier::Queue, error: None },
+        Event::Heartbeat { fence: 1, lease_until: at(30) },
         Event::Progress { fence: 1, progress: Progress { percent: 5, note: None } },
     ];
     for event in late {
@@ -158,6 +173,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         (0i64..200).prop_map(|run| Event::Release { run_at: at(run) }),
         (0i64..200).prop_map(claim),
+        (0u64..6, 0i64..200).prop_map(|(fence, until)| Event::Heartbeat { fence, lease_until: at(until) }),
         (0u64..6).prop_map(|fence| Event::Succeed { fence, result: None }),
         (0u64..6).prop_map(|fence| Event::Bury { fence, error: failed() }),
         (0u64..6, 0i64..200, any::<bool>(), by).prop_map(|(fence, run, spent, by)| Event::GiveBack {
@@ -199,6 +215,11 @@ proptest! {
                 let owned = before.state == State::Running && before.lease_until > Some(at(clock));
                 prop_assert!(!owned, "two owners");
                 prop_assert_eq!(after.fence, before.fence + 1);
+            }
+            if let Event::Heartbeat { fence, lease_until } = event {
+                prop_assert!(before.state == State::Running && before.fence == fence, "a stranger held on to it");
+                let (lease_until, updated_at) = (Some(lease_until), after.updated_at);
+                prop_assert_eq!(&after, &Job { lease_until, updated_at, ..before });
             }
             job = after;
         }

@@ -12,5 +12,6 @@ pub mod letter;
 pub mod local_time;
 pub mod pace;
 pub mod people;
+pub mod rate;
 pub mod schedule;
 pub mod token;

@@ -1,9 +1,11 @@
 use super::{Echo, RetryJobs, Welcome};
 use crate::domain::backoff::Backoff;
 use crate::domain::lane::Lane;
+use crate::domain::rate::Policy;
 use crate::job::Job;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
+use std::time::Duration;
 
 /// The function that works on a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -78,6 +80,8 @@ impl Worker {
 pub struct Kind {
     /// Its name.
     pub name: &'static str,
+    /// Names it had before.
+    pub aliases: &'static [&'static str],
     /// Who works on it.
     pub worker: Worker,
     /// Whether only Millrace itself submits such jobs.
@@ -86,6 +90,10 @@ pub struct Kind {
     pub max_attempts: u32,
     /// Waits between attempts.
     pub backoff: Backoff,
+    /// Longest attempt, when that is less than its worker's time.
+    pub timeout: Option<Duration>,
+    /// How many may start, until the operator sets other limits.
+    pub policy: Policy,
     /// Tells what is wrong with a payload, for its submitter to read.
     pub check: fn(&Value) -> Result<(), String>,
     /// The JSON Schema (2020-12) of a payload, made from its type. What `check` refuses beyond it is in the descriptions.
@@ -95,10 +103,13 @@ pub struct Kind {
 const fn of<J: Job>(worker: Worker) -> Kind {
     Kind {
         name: J::KIND,
+        aliases: J::ALIASES,
         worker,
         internal: false,
         max_attempts: J::MAX_ATTEMPTS,
         backoff: J::BACKOFF,
+        timeout: J::TIMEOUT,
+        policy: Policy { all: J::RATE, each_tenant: J::TENANT_RATE },
         check: |payload| J::deserialize(payload).map_err(|error| error.to_string())?.check(),
         schema: || SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<J>().to_value(),
     }
@@ -113,10 +124,20 @@ const fn internal<J: Job>(worker: Worker) -> Kind {
 pub const KINDS: &[Kind] =
     &[of::<Echo>(Worker::Echo), of::<Welcome>(Worker::Email), internal::<RetryJobs>(Worker::Operations)];
 
-/// The kind of this name.
+/// The kind that has this name, or had it before.
 #[must_use]
 pub fn kind(name: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.name == name)
+    find(KINDS, name)
+}
+
+fn find<'a>(kinds: &'a [Kind], name: &str) -> Option<&'a Kind> {
+    kinds.iter().find(|kind| kind.name == name || kind.aliases.contains(&name))
+}
+
+/// The name that a job's kind has now; the one it was stored with, when this build does not know it.
+#[must_use]
+pub fn current_name(name: &str) -> &str {
+    kind(name).map_or(name, |kind| kind.name)
 }
 
 /// The kinds that anybody may submit.
@@ -131,10 +152,14 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_plain() {
-        for (i, kind) in KINDS.iter().enumerate() {
-            assert!(kind.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
-            assert!(KINDS[i + 1..].iter().all(|other| other.name != kind.name));
+        let mut names: Vec<&str> = Vec::new();
+        for kind in KINDS {
+            names.extend([&[kind.name], kind.aliases].concat());
             assert!((1..=100).contains(&kind.max_attempts));
+        }
+        for (i, name) in names.iter().enumerate() {
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+            assert!(!names[i + 1..].contains(name), "{name} is two kinds");
         }
     }
 
@@ -151,6 +176,25 @@ mod tests {
         assert_eq!(Worker::Echo.lane("stack-echo-dead"), None);
         assert_eq!(Worker::Echo.lane("stack-noecho"), None);
         assert_eq!(Worker::Email.lane("stack-email-ordered.fifo"), None, "it has no such lane");
+    }
+
+    /// A kind that had another name.
+    #[derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+    struct Renamed(Echo);
+
+    impl Job for Renamed {
+        const KIND: &'static str = "renamed";
+        const ALIASES: &'static [&'static str] = &["before", "before-that"];
+    }
+
+    #[test]
+    fn a_kind_is_found_by_every_name_it_has_had() {
+        let kinds = [of::<Echo>(Worker::Echo), of::<Renamed>(Worker::Echo)];
+        for name in ["renamed", "before", "before-that"] {
+            assert_eq!(find(&kinds, name).map(|kind| kind.name), Some("renamed"));
+        }
+        assert!(find(&kinds, "after").is_none());
+        assert_eq!((current_name("echo"), current_name("gone")), ("echo", "gone"));
     }
 
     #[test]

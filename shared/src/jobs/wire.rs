@@ -22,6 +22,28 @@ pub struct JobMessage {
     /// Its payload, when that spares the worker a read. Absent: the worker takes the stored copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Value>,
+    /// What it has waited for because of a rate limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Waited>,
+}
+
+/// How a job's message has waited because of a rate limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// For its turn at which limit.
+    pub line: Line,
+    /// How often, from 1.
+    pub times: u8,
+}
+
+/// A limit at which jobs wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// The tenant's own. It is the first.
+    Tenant,
+    /// The one that all jobs of the kind share.
+    Kind,
 }
 
 /// A message that is no job message.
@@ -46,7 +68,7 @@ impl JobMessage {
     #[must_use]
     pub fn carrying(job: &Job, payload: Option<Value>, delay: Duration) -> Message {
         let (id, kind, tenant) = (job.id.clone(), job.kind.clone(), job.tenant.clone());
-        let body = serde_json::json!(Self { v: Self::VERSION, id, kind, tenant, payload }).to_string();
+        let body = Self { v: Self::VERSION, id, kind, tenant, payload, waited: None }.body();
         match &job.ordering_key {
             None => Message { body, delay, group: Some(Group::Tenant(job.tenant.clone())) },
             Some(key) => {
@@ -57,6 +79,12 @@ impl JobMessage {
                 Message { body, delay: Duration::ZERO, group }
             }
         }
+    }
+
+    /// The body to send.
+    #[must_use]
+    pub fn body(&self) -> String {
+        serde_json::json!(self).to_string()
     }
 
     /// What a FIFO queue tells an ordered job's messages apart by. It stays the same as long as the message that is there
@@ -76,6 +104,16 @@ impl JobMessage {
     /// When the body is not of this form.
     pub fn parse(body: &str) -> Result<Self, UnreadableMessage> {
         parse(body, Self::VERSION)
+    }
+
+    /// Whose message a body is of a version that this build does not know. Whatever the form, its job is named by `id`.
+    #[must_use]
+    pub fn id_in(body: &str) -> Option<JobId> {
+        #[derive(Deserialize)]
+        struct Named {
+            id: JobId,
+        }
+        serde_json::from_str(body).ok().map(|Named { id }| id)
     }
 }
 
@@ -145,15 +183,22 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_answered(body in ".*") {
-            let _ = JobMessage::parse(&body);
+            let _ = (JobMessage::parse(&body), JobMessage::id_in(&body));
         }
 
         #[test]
-        fn what_is_written_reads_back(key in ".*", kind in "[a-z-]{1,20}", text in prop::option::of(".*")) {
+        fn what_is_written_reads_back(
+            key in ".*", kind in "[a-z-]{1,20}", text in prop::option::of(".*"), times in prop::option::of(1u8..),
+        ) {
             let job = Job { kind: kind.clone(), ..queued_job(&key, Timestamp::UNIX_EPOCH) };
             let payload = text.map(Value::String);
             let read = JobMessage::parse(&JobMessage::carrying(&job, payload.clone(), Duration::ZERO).body).unwrap();
-            prop_assert_eq!(read, JobMessage { v: JobMessage::VERSION, id: job.id, kind, tenant: job.tenant, payload });
+            let (v, id, tenant) = (JobMessage::VERSION, job.id, job.tenant);
+            prop_assert_eq!(&read, &JobMessage { v, id, kind, tenant, payload, waited: None });
+            let waited = times.map(|times| Waited { line: if times % 2 == 0 { Line::Kind } else { Line::Tenant }, times });
+            let copy = JobMessage { waited, ..read };
+            prop_assert_eq!(JobMessage::id_in(&copy.body()), Some(copy.id.clone()));
+            prop_assert_eq!(JobMessage::parse(&copy.body()).unwrap(), copy);
         }
     }
 }

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-/// What time it is.
+/// What time it is, in whole milliseconds, which is what the tables keep: so a time that was stored and read back is the same.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;

@@ -2,12 +2,14 @@
 
 mod campaigns;
 mod keys;
+mod limits;
 mod operations;
 mod people;
 mod schedules;
 
 pub use campaigns::{campaigns, chunks, pace};
 pub use keys::{keys, token_keys};
+pub use limits::limits;
 pub use operations::{checkpoints, dead_jobs};
 pub use people::{newsletters, subscribers, users};
 pub use schedules::schedules;
@@ -109,6 +111,7 @@ fn events(died: Timestamp, now: Timestamp) -> Vec<Event> {
     ];
     for fence in [1, 2] {
         events.extend([
+            Event::Heartbeat { fence, lease_until: later },
             Event::Progress { fence, progress: Progress { percent: 40, note: Some("half".into()) } },
             Event::Succeed { fence, result: None },
             Event::Succeed { fence, result: Some(Stored::Inline(json!({"sum": 3}))) },
@@ -131,10 +134,12 @@ fn histories(now: Timestamp) -> Vec<(&'static str, Vec<Event>)> {
     let bury = Event::Bury { fence: 1, error: JobError::new("permanent", "no", 1, now) };
     let half = Event::Progress { fence: 1, progress: Progress { percent: 50, note: None } };
     let edit = Event::Retry { payload: Some(Stored::Inline(json!({"message": "edited"}))), death: None };
+    let beat = Event::Heartbeat { fence: 1, lease_until: now + Duration::from_secs(90) };
     let asked = vec![claim.clone(), half, Event::AskCancel];
     vec![
         ("queued", vec![]),
         ("running", vec![claim.clone()]),
+        ("extended", vec![claim.clone(), beat]),
         ("waiting", vec![claim.clone(), back(Carrier::Queue)]),
         ("scheduled", vec![claim.clone(), back(Carrier::Clock)]),
         (
@@ -286,8 +291,8 @@ pub async fn mail_ledger(ledger: &dyn MailLedger, salt: &str, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use crate::testing::{
-        MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryMailLedger, MemoryNewsletters, MemorySchedules,
-        MemorySubscribers, MemoryUsers,
+        MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryLimits, MemoryMailLedger, MemoryNewsletters,
+        MemorySchedules, MemorySubscribers, MemoryUsers,
     };
     use jiff::Timestamp;
 
@@ -303,6 +308,11 @@ mod tests {
         super::dead_jobs(&jobs, &jobs, "t", now).await;
         super::checkpoints(&MemoryCheckpoints::default(), "t", now).await;
         super::schedules(&MemorySchedules::default(), "t", now).await;
+    }
+
+    #[tokio::test]
+    async fn the_limits_in_memory_conform() {
+        super::limits(&MemoryLimits::default(), "t", Timestamp::from_second(1_800_000_000).unwrap()).await;
     }
 
     #[tokio::test]

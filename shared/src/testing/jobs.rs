@@ -58,7 +58,7 @@ impl Jobs for MemoryJobs {
                     *due = match event {
                         Event::GiveBack { by, .. } => *by == Carrier::Clock,
                         Event::Retry { .. } => true,
-                        Event::Progress { .. } | Event::AskCancel => *due,
+                        Event::Heartbeat { .. } | Event::Progress { .. } | Event::AskCancel => *due,
                         _ => false,
                     };
                     *job = next.clone();

@@ -1,4 +1,5 @@
-//! In-memory ports with injectable faults, and one conformance suite for each port that runs on them and on AWS.
+//! In-memory ports with injectable faults, and one conformance suite for each port that runs on them and on AWS. [`Kit`] is
+//! for whoever adds a worker: it runs the worker's functions as they are deployed.
 
 mod blobs;
 pub mod builders;
@@ -9,6 +10,8 @@ pub mod conformance;
 mod faults;
 mod jobs;
 mod keys;
+mod kit;
+mod limits;
 mod mail;
 mod people;
 mod queue;
@@ -22,6 +25,8 @@ pub use clock::ManualClock;
 pub use faults::Faults;
 pub use jobs::MemoryJobs;
 pub use keys::MemoryKeys;
+pub use kit::Kit;
+pub use limits::MemoryLimits;
 pub use mail::{MemoryMailLedger, MemoryMailer};
 pub use people::{MemoryNewsletters, MemorySubscribers, MemoryUsers};
 pub use queue::{Delivered, MemoryQueue, MemoryQueues};

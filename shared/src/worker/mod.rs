@@ -1,12 +1,17 @@
 //! From "a function on one job" to "a Lambda on an SQS batch".
 //!
 //! [`batch`] fences the records of a batch from each other; [`runner`] takes one message through claim, handler and
-//! finish, and [`ordered`] says what is different on the ordered lane; [`handlers`] is the table of a worker's functions. [`serve`] ties them to the Lambda runtime.
+//! finish: [`limits`] says whether its job may start yet, [`heartbeat`] holds the job meanwhile, [`ordered`] says what is
+//! different on the ordered lane, and [`unstarted`] what becomes of a message whose job is not started. [`handlers`] is the
+//! table of a worker's functions. [`serve`] ties them to the Lambda runtime.
 
 pub mod batch;
 pub mod handlers;
+pub mod heartbeat;
+pub mod limits;
 mod ordered;
 pub mod runner;
+mod unstarted;
 
 use crate::worker::handlers::Handlers;
 use crate::worker::runner::Runner;
@@ -38,3 +43,6 @@ pub fn deadline(context: &lambda_runtime::Context, now: Timestamp) -> Timestamp 
     let told = i64::try_from(context.deadline).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
     told.filter(|deadline| *deadline > now).unwrap_or(now + Duration::from_secs(60))
 }
+
+#[cfg(test)]
+mod outcome_tests;

@@ -36,14 +36,22 @@ pub(super) fn limited(event: Event, attempt: u32, record: &SqsMessage, now: Time
     Event::Bury { fence, error }
 }
 
+/// How often the message was shown before this time.
+pub(super) fn shown_before(record: &SqsMessage) -> u8 {
+    u8::try_from(received(record).saturating_sub(1)).unwrap_or(u8::MAX)
+}
+
+fn received(record: &SqsMessage) -> u32 {
+    let times = record.attributes.get("ApproximateReceiveCount").and_then(|text| text.parse().ok());
+    times.unwrap_or(0)
+}
+
 /// How long the message may still be kept.
 fn time_left(record: &SqsMessage, now: Timestamp) -> Duration {
-    let attribute = |name: &str| record.attributes.get(name).map(String::as_str);
-    let received = attribute("ApproximateReceiveCount").and_then(|text| text.parse::<u32>().ok());
-    if received.is_some_and(|times| times >= MOST_RECEIVES) {
+    if received(record) >= MOST_RECEIVES {
         return Duration::ZERO;
     }
-    let sent = attribute("SentTimestamp").and_then(|text| text.parse().ok());
+    let sent = record.attributes.get("SentTimestamp").and_then(|text| text.parse().ok());
     let sent = sent.and_then(|ms| Timestamp::from_millisecond(ms).ok());
     sent.map_or(PATIENCE, |sent| wait_until(Some(sent + PATIENCE), now))
 }

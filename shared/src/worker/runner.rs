@@ -1,11 +1,13 @@
 //! One message through claim, handler and finish.
 
 use super::RESERVE;
-use super::batch::{self, Verdict, park};
+use super::batch::{self, Verdict};
 use super::handlers::{Attempt, Entry, Handlers};
+use super::heartbeat::{Held, Hold, first_lease};
+use super::limits::Limiter;
 use super::ordered;
 use crate::accept::wait_until;
-use crate::domain::job::{Carrier, Event, Job, JobError, Refused, State, Stored};
+use crate::domain::job::{Carrier, Event, Job, JobError, Refused, Stored};
 use crate::domain::lane::Lane;
 use crate::job::{Failure, Outcome};
 use crate::jobs::JobMessage;
@@ -18,9 +20,8 @@ use serde_json::Value;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
-/// The lease outlives the invocation by this much: when it ends, Lambda has ended the process, so the next owner is alone.
-const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// Nothing is started with less time than this left.
 const LEAST_TIME: Duration = Duration::from_secs(2);
 /// An ordered job that begins so long after its invocation, behind others of its key, has less time than is its due: an
@@ -36,6 +37,8 @@ pub struct Runner {
     pub blobs: Arc<dyn Blobs>,
     /// The queues of the worker's lanes.
     pub queues: OwnQueues,
+    /// How many jobs may start.
+    pub limiter: Arc<Limiter>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Draws a number from 0 to 1, for the jitter of retries.
@@ -76,22 +79,30 @@ impl Runner {
         let body = record.body.as_deref().unwrap_or_default();
         let message = match JobMessage::parse(body) {
             Ok(message) => message,
-            Err(error) => return park(&*self.lane(record).dead_letters, record, &error.to_string()).await,
+            Err(error) => return self.unreadable(record, body, &error).await,
         };
-        let started = self.clock.now();
         // A job that stood behind others of its key should have about the time that the first had.
         let least = if self.is_ordered(record) { time.whole() / 2 } else { Duration::ZERO }.max(LEAST_TIME + RESERVE);
-        if wait_until(Some(deadline), started) < least {
+        if wait_until(Some(deadline), self.clock.now()) < least {
             // Not started, so no attempt is spent; another invocation takes it at once.
             return self.show_again(record, Duration::ZERO).await;
         }
         let Some(handler) = handlers.get(&message.kind) else {
-            return self.condemn(record, &message, "unknown_kind", "this worker has no handler for the kind").await;
+            let note = "this worker has no handler for the kind";
+            return self.condemn(record, &message.id, "unknown_kind", note).await;
         };
-        let claim = Event::Claim { lease_until: deadline + LEASE_MARGIN, owner: (self.dice)().to_bits() };
+        let ticket = match self.admit(handler, record, &message).await {
+            Ok(ticket) => ticket,
+            Err(verdict) => return verdict,
+        };
+        let started = self.clock.now();
+        let claim = Event::Claim { lease_until: first_lease(started, deadline), owner: (self.dice)().to_bits() };
         let job = match self.jobs.apply(&message.id, &claim, started).await {
             Ok(Applied::Done(job)) => *job,
-            Ok(Applied::Refused(why, job)) => return self.refused(record, &message, why, &job).await,
+            Ok(Applied::Refused(why, job)) => {
+                drop(ticket);
+                return self.refused(record, &message, why, &job).await;
+            }
             Ok(Applied::Missing) => {
                 tracing::warn!(job = %message.id, kind = message.kind, "there is no such job: its message is dropped");
                 return Verdict::Acknowledge;
@@ -101,8 +112,13 @@ impl Runner {
                 return Verdict::Keep;
             }
         };
-        let (event, class) = match self.attempt(handler, &job, message.payload, time).await {
-            Ok(event) => event,
+        ticket.spend();
+        let (event, class) = match self.attempt(handler, record, &job, message.payload, time).await {
+            Ok(Some(event)) => event,
+            Ok(None) => {
+                tracing::warn!(job = %job.id, kind = job.kind, "the lease was lost: the attempt was stopped");
+                return Verdict::Keep;
+            }
             Err(error) if error.is_transient() => {
                 // The handler was never called, so the job goes back without spending the attempt.
                 tracing::warn!(job = %job.id, kind = job.kind, "the payload could not be read: {error}");
@@ -127,21 +143,23 @@ impl Runner {
         verdict
     }
 
-    /// Runs the handler inside its fences and says what its outcome makes of the job.
+    /// Runs the handler inside its fences and says what its outcome makes of the job: nothing, when it lost the job.
     async fn attempt(
         &self,
         handler: &Entry,
+        record: &SqsMessage,
         job: &Job,
         carried: Option<Value>,
         time: Invocation,
-    ) -> Result<(Event, &'static str), PortError> {
+    ) -> Result<Option<(Event, &'static str)>, PortError> {
         let payload = match carried {
             Some(payload) if !job.edited => payload,
             _ => self.payload(job).await?,
         };
         let left = wait_until(Some(time.deadline), self.clock.now()).saturating_sub(RESERVE);
-        let limit = job.timeout.map_or(left, |timeout| timeout.min(left));
+        let limit = [job.timeout, handler.timeout].into_iter().flatten().fold(left, Duration::min);
         let behind = job.lane() == Lane::Ordered && left + LATE < time.whole().saturating_sub(RESERVE);
+        let (stop, stopping) = watch::channel(false);
         let attempt = Attempt {
             id: job.id.clone(),
             tenant: job.tenant.clone(),
@@ -150,15 +168,22 @@ impl Runner {
             deadline: self.clock.now() + limit,
             jobs: self.jobs.clone(),
             clock: self.clock.clone(),
+            stopping,
         };
+        let message = record.receipt_handle.as_deref().map(|receipt| (&*self.lane(record).queue, receipt));
+        let (jobs, clock) = (&*self.jobs, &*self.clock);
+        let hold = Hold { jobs, job, message, clock, deadline: time.deadline, stop };
         let work = async { Ok((handler.call)(payload, attempt).map_err(Cut::InvalidPayload)?.await) };
-        let outcome = match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Cut::Panicked),
+        let work = hold.during(AssertUnwindSafe(work).catch_unwind());
+        let outcome = match tokio::time::timeout(limit, work).await {
+            Ok(Held::Done(Ok(outcome))) => outcome,
+            Ok(Held::Done(Err(_))) => Err(Cut::Panicked),
+            Ok(Held::Overdue) => Ok(Err(Failure::Cancelled)),
+            Ok(Held::Lost) => return Ok(None),
             Err(_) if behind && limit == left => Err(Cut::Short),
             Err(_) => Err(Cut::TimedOut(limit)),
         };
-        Ok(self.decide(handler, job, outcome).await)
+        Ok(Some(self.decide(handler, job, outcome).await))
     }
 
     /// The event that an outcome is.
@@ -243,92 +268,31 @@ impl Runner {
         if self.is_ordered(record) {
             return self.show_again(record, delay).await;
         }
-        let copy = JobMessage::carrying(job, None, delay);
+        self.send_copy(record, JobMessage::carrying(job, None, delay)).await
+    }
+
+    /// Sends a message in place of the one that was received, which is then done.
+    pub(super) async fn send_copy(&self, record: &SqsMessage, copy: Message) -> Verdict {
+        let delay = copy.delay;
         match self.lane(record).queue.send_one(copy).await {
             Ok(()) => Verdict::Acknowledge,
             Err(error) => {
-                tracing::warn!(job = %job.id, "no copy could be sent, the message itself stays: {error}");
+                tracing::warn!(message_id = record.message_id, "no copy could be sent, the message stays: {error}");
                 self.show_again(record, delay).await
             }
         }
     }
 
-    async fn refused(&self, record: &SqsMessage, message: &JobMessage, why: Refused, job: &Job) -> Verdict {
-        let now = self.clock.now();
-        match why {
-            Refused::Final => Verdict::Acknowledge,
-            Refused::Leased { until } => self.show_again(record, wait_until(Some(until), now)).await,
-            Refused::NotYet { run_at } => {
-                let wait = wait_until(Some(run_at), now);
-                if job.state == State::Scheduled && wait > Message::MAX_DELAY && !self.is_ordered(record) {
-                    return Verdict::Acknowledge; // the clock brings it
-                }
-                self.show_again(record, wait).await
-            }
-            Refused::Spent => {
-                let note = "the last attempt ended without a word: its process was killed or ran out of time";
-                self.condemn(record, message, "crashed", note).await
-            }
-            Refused::Expired => self.condemn(record, message, "expired", "not started before expires_at").await,
-            Refused::CancelAsked => self.cancel(record, message).await,
-            Refused::Lost | Refused::WrongState => Verdict::Keep,
-        }
-    }
-
-    /// Ends a job that somebody wanted cancelled and whose worker died before it could stop.
-    async fn cancel(&self, record: &SqsMessage, message: &JobMessage) -> Verdict {
-        let now = self.clock.now();
-        match self.jobs.apply(&message.id, &Event::Cancel, now).await {
-            Ok(Applied::Refused(Refused::Leased { until }, _)) => {
-                self.show_again(record, wait_until(Some(until), now)).await
-            }
-            Ok(_) => {
-                tracing::info!(job = %message.id, kind = message.kind, "cancelled");
-                Verdict::Acknowledge
-            }
-            Err(error) => {
-                tracing::warn!(job = %message.id, "the job could not be cancelled: {error}");
-                Verdict::Keep
-            }
-        }
-    }
-
-    /// Ends a job that nobody owns and that may not be started.
-    async fn condemn(&self, record: &SqsMessage, message: &JobMessage, class: &str, note: &str) -> Verdict {
-        let now = self.clock.now();
-        let attempt = match self.jobs.get(&message.id).await {
-            Ok(job) => job.map_or(0, |job| job.attempt),
-            Err(error) => {
-                tracing::warn!(job = %message.id, "the job could not be read: {error}");
-                return Verdict::Keep;
-            }
-        };
-        let error = JobError::new(class, note, attempt, now);
-        match self.jobs.apply(&message.id, &Event::Condemn { error }, now).await {
-            Ok(Applied::Refused(Refused::Leased { until }, _)) => {
-                self.show_again(record, wait_until(Some(until), now)).await
-            }
-            Ok(_) => {
-                tracing::error!(job = %message.id, kind = message.kind, class, "the job is dead");
-                Verdict::Acknowledge
-            }
-            Err(error) => {
-                tracing::warn!(job = %message.id, "the job could not be ended: {error}");
-                Verdict::Keep
-            }
-        }
-    }
-
     /// The lane that a record has come by.
-    fn lane(&self, record: &SqsMessage) -> &OwnLane {
+    pub(super) fn lane(&self, record: &SqsMessage) -> &OwnLane {
         self.queues.of(record.event_source_arn.as_deref())
     }
 
-    fn is_ordered(&self, record: &SqsMessage) -> bool {
+    pub(super) fn is_ordered(&self, record: &SqsMessage) -> bool {
         self.lane(record).lane == Lane::Ordered
     }
 
-    async fn show_again(&self, record: &SqsMessage, wait: Duration) -> Verdict {
+    pub(super) async fn show_again(&self, record: &SqsMessage, wait: Duration) -> Verdict {
         let wait = if self.is_ordered(record) { ordered::look(wait) } else { wait };
         if let Some(receipt) = &record.receipt_handle
             && let Err(error) = self.lane(record).queue.hide(receipt, wait).await
@@ -373,6 +337,8 @@ impl Invocation {
 
 /// Back to the queue, or to the clock when SQS cannot hold it for so long. An ordered job's message never leaves its queue.
 fn give_back(job: &Job, run_at: Timestamp, now: Timestamp, spent: bool, error: Option<JobError>) -> Event {
+    // In whole milliseconds, as the table keeps it: or this write could not be told from another's when it is read back.
+    let run_at = Timestamp::from_millisecond(run_at.as_millisecond()).unwrap_or(run_at);
     let far = wait_until(Some(run_at), now) > Message::MAX_DELAY;
     let by = if far && job.lane() != Lane::Ordered { Carrier::Clock } else { Carrier::Queue };
     Event::GiveBack { fence: job.fence, run_at, spent, by, error }

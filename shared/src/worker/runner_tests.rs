@@ -1,11 +1,12 @@
 use super::*;
 use crate::accept::{Intake, NewJob, fingerprint, submit};
 use crate::domain::id::JobId;
+use crate::domain::job::State;
 use crate::domain::lane::Priority;
 use crate::jobs::{Echo, Fail, Worker, kind};
 use crate::ports::Queue as _;
 use crate::queues::JobQueues;
-use crate::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryQueue, MemoryQueues};
+use crate::testing::{ManualClock, MemoryBlobs, MemoryJobs, MemoryLimits, MemoryQueue, MemoryQueues};
 use serde_json::json;
 
 pub(super) struct World {
@@ -20,6 +21,8 @@ pub(super) struct World {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How much longer a lease may be than an invocation.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
 const VISIBILITY: Duration = Duration::from_secs(180);
 
 impl World {
@@ -31,6 +34,7 @@ impl World {
             jobs: Arc::new(jobs.clone()),
             blobs: Arc::new(blobs.clone()),
             queues: OwnQueues::open(Worker::Echo, |name| queues.open(name)),
+            limiter: Arc::new(Limiter::new(Arc::new(MemoryLimits::default()))),
             clock: Arc::new(clock.clone()),
             dice: || 0.5,
         };

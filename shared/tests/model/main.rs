@@ -19,8 +19,11 @@ use std::time::Instant;
 
 /// An invocation's time.
 const TIMEOUT: i64 = 2;
-/// How much longer the lease is.
+/// How much longer the lease may be.
 const MARGIN: i64 = 1;
+/// How long a claim or a heartbeat holds the job, in the runs with heartbeats. In the others a claim holds it to the end of the
+/// invocation and a little longer, as for one so short that no heartbeat comes in it.
+const LEASE: i64 = 2;
 /// How long a received message is hidden.
 const VISIBILITY: i64 = 4;
 /// The longest delay of a message.
@@ -73,6 +76,8 @@ struct Budget {
     freezes: u8,
     /// Attempts that end in a snooze, or in a wait too long for the queue.
     waits: u8,
+    /// Heartbeats.
+    beats: u8,
 }
 
 /// What a handler comes to.
@@ -99,8 +104,9 @@ enum Call {
 enum Doing {
     /// About to claim.
     Received,
-    /// In the handler. `claim` counts the claims there were, apart from the job's own fence.
-    Working { fence: u64, claim: u8 },
+    /// In the handler. `claim` counts the claims there were, apart from the job's own fence; the worker knows of a lease until
+    /// `lease`, and runs the handler only so long.
+    Working { fence: u64, claim: u8, lease: i64 },
     /// The outcome could not be written, or nobody said so.
     Writing { fence: u64, claim: u8, outcome: Outcome, run_at: i64 },
     /// About to send the copy that carries the retry.
@@ -131,6 +137,8 @@ struct World {
     /// The clock has sent the message and not yet released the job, which it found due then.
     releasing: Option<i64>,
     budget: Budget,
+    /// How long a claim or a heartbeat holds the job.
+    lease: i64,
     claims: u8,
     /// Claims, less those that a snooze gave back.
     spent: u32,
@@ -143,6 +151,7 @@ enum Step {
     Tick,
     Receive { worker: usize, message: usize },
     Claim { worker: usize, call: Call },
+    Beat { worker: usize, call: Call },
     Finish { worker: usize, outcome: Outcome, call: Call },
     WriteAgain { worker: usize, call: Call },
     Copy { worker: usize, call: Call },
@@ -211,10 +220,16 @@ impl World {
         self.workers[worker] = None;
     }
 
+    /// Until when a claim or a heartbeat of now holds the job.
+    fn lease(&self, worker: usize) -> i64 {
+        (self.now + self.lease).min(self.busy(worker).deadline + MARGIN)
+    }
+
     fn claim(&mut self, worker: usize, call: Call) {
-        let lease_until = at(self.busy(worker).deadline + MARGIN);
+        let lease = self.lease(worker);
+        let lease_until = at(lease);
         let owned = self.workers.iter().flatten().any(|other| match other.doing {
-            Doing::Working { .. } => other.deadline + MARGIN > self.now,
+            Doing::Working { lease, .. } => lease > self.now,
             _ => false,
         });
         let claims = self.claims;
@@ -224,7 +239,7 @@ impl World {
         }
         match claimed {
             None => self.keeps(worker, None),
-            Some(Ok(job)) => self.goes_on(worker, Doing::Working { fence: job.fence, claim: self.claims }),
+            Some(Ok(job)) => self.goes_on(worker, Doing::Working { fence: job.fence, claim: self.claims, lease }),
             Some(Err(why)) => match why {
                 Refused::Final => self.goes_on(worker, Doing::Acknowledging),
                 Refused::Leased { until } => self.keeps(worker, Some(tick(until))),
@@ -239,6 +254,30 @@ impl World {
                 Refused::Spent | Refused::Expired => self.goes_on(worker, Doing::Condemning),
                 _ => self.keeps(worker, None),
             },
+        }
+    }
+
+    /// Extends the lease, then the message's visibility. A worker that is not answered goes on with the lease it knows of.
+    fn beat(&mut self, worker: usize, (fence, claim): (u64, u8), call: Call) {
+        self.budget.beats -= 1;
+        let lease = self.lease(worker);
+        let beaten = self.call(call, |world| {
+            let beaten = world.apply(&Event::Heartbeat { fence, lease_until: at(lease) });
+            if beaten.is_ok() && claim != world.claims {
+                world.broken = Some("a worker extended the lease of another");
+            }
+            beaten
+        });
+        match beaten {
+            None => {}
+            Some(Err(_)) => self.keeps(worker, None),
+            Some(Ok(_)) => {
+                let message = self.busy(worker).message;
+                if let Some(visible) = &mut self.messages[message] {
+                    *visible = lease;
+                }
+                self.goes_on(worker, Doing::Working { fence, claim, lease });
+            }
         }
     }
 
@@ -324,20 +363,35 @@ fn check(budget: Budget) {
 
 #[test]
 fn with_two_crashes_at_any_step_a_job_has_one_owner_and_ends() {
-    check(Budget { crashes: 2, faults: 0, freezes: 0, waits: 1 });
+    check(Budget { crashes: 2, faults: 0, freezes: 0, waits: 1, beats: 0 });
 }
 
 #[test]
 fn with_a_crash_and_a_lost_call_a_job_has_one_owner_and_ends() {
-    check(Budget { crashes: 1, faults: 1, freezes: 0, waits: 1 });
+    check(Budget { crashes: 1, faults: 1, freezes: 0, waits: 1, beats: 0 });
 }
 
 #[test]
 fn with_a_worker_that_outlives_its_lease_a_job_has_one_owner_and_ends() {
-    check(Budget { crashes: 1, faults: 0, freezes: 1, waits: 0 });
+    check(Budget { crashes: 1, faults: 0, freezes: 1, waits: 0, beats: 0 });
 }
 
 #[test]
 fn with_a_worker_that_outlives_its_lease_and_long_waits_a_job_has_one_owner_and_ends() {
-    check(Budget { crashes: 0, faults: 0, freezes: 1, waits: 1 });
+    check(Budget { crashes: 0, faults: 0, freezes: 1, waits: 1, beats: 0 });
+}
+
+#[test]
+fn with_heartbeats_and_two_crashes_a_job_has_one_owner_and_ends() {
+    check(Budget { crashes: 2, faults: 0, freezes: 0, waits: 0, beats: 2 });
+}
+
+#[test]
+fn with_heartbeats_of_which_one_is_lost_a_job_has_one_owner_and_ends() {
+    check(Budget { crashes: 0, faults: 1, freezes: 0, waits: 0, beats: 2 });
+}
+
+#[test]
+fn with_heartbeats_and_a_worker_that_outlives_its_lease_a_job_has_one_owner_and_ends() {
+    check(Budget { crashes: 0, faults: 0, freezes: 1, waits: 0, beats: 1 });
 }

@@ -21,6 +21,7 @@ impl Model for Protocol {
             workers: [None; 2],
             releasing: None,
             budget: self.0,
+            lease: if self.0.beats > 0 { LEASE } else { TIMEOUT + MARGIN },
             claims: 0,
             spent: 0,
             broken: None,
@@ -54,7 +55,10 @@ impl Model for Protocol {
                 Doing::Writing { .. } => {
                     steps.extend(calls.iter().map(|call| Step::WriteAgain { worker, call: *call }));
                 }
-                Doing::Working { .. } => {
+                Doing::Working { lease, .. } => {
+                    if budget.beats > 0 && world.lease(worker) > lease {
+                        steps.extend(calls.iter().map(|call| Step::Beat { worker, call: *call }));
+                    }
                     let mut outcomes = vec![Outcome::Succeed, Outcome::Bury];
                     if world.job.0.attempt < MAX_ATTEMPTS {
                         outcomes.push(Outcome::Retry);
@@ -95,8 +99,12 @@ impl Model for Protocol {
                 world.workers[worker] = Some(Busy { message, deadline, frozen: false, doing: Doing::Received });
             }
             Step::Claim { worker, call } => world.claim(worker, call),
+            Step::Beat { worker, call } => {
+                let Doing::Working { fence, claim, .. } = world.busy(worker).doing else { return None };
+                world.beat(worker, (fence, claim), call);
+            }
             Step::Finish { worker, outcome, call } => {
-                let Doing::Working { fence, claim } = world.busy(worker).doing else { return None };
+                let Doing::Working { fence, claim, .. } = world.busy(worker).doing else { return None };
                 if matches!(outcome, Outcome::Snooze | Outcome::RetryLate) {
                     world.budget.waits -= 1;
                 }
@@ -173,6 +181,17 @@ impl Model for Protocol {
                 |model: &Self, world: &World| {
                     let working = |busy: &&Busy| matches!(busy.doing, Doing::Working { .. });
                     model.0.freezes == 0 || world.workers.iter().flatten().filter(working).count() == 2
+                },
+            ),
+            Property::sometimes("a job is held for longer than one lease", |model: &Self, world: &World| {
+                let held = world.job.0.lease_until.zip(world.job.0.started_at);
+                model.0.beats == 0 || held.is_some_and(|(until, began)| tick(until) - tick(began) > LEASE)
+            }),
+            Property::sometimes(
+                "a dead worker's job is taken up before its invocation is over",
+                |model: &Self, world: &World| {
+                    let taken = world.claims == 2 && world.now < TIMEOUT + MARGIN;
+                    model.0.crashes == 0 || model.0.beats == 0 || taken && world.budget.crashes < model.0.crashes
                 },
             ),
             Property::sometimes("a job waits for the clock", |model: &Self, world: &World| {

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::job::{Job, State as JobState};
+use millrace::jobs::current_name;
 use millrace::ports::RecentJob;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -58,7 +59,7 @@ impl Wanted {
                     wanted.state.is_none().then(|| format!("is one of {known}"))
                 }
                 "kind" => {
-                    wanted.kind = Some(value);
+                    wanted.kind = Some(current_name(&value).to_owned());
                     None
                 }
                 "tag" => {
@@ -87,7 +88,7 @@ impl Wanted {
 
     fn fits(&self, job: &Job) -> bool {
         self.state.is_none_or(|state| job.state == state)
-            && self.kind.as_ref().is_none_or(|kind| job.kind == *kind)
+            && self.kind.as_ref().is_none_or(|kind| current_name(&job.kind) == kind)
             && self.tag.as_ref().is_none_or(|tag| job.tags.contains(tag))
     }
 }

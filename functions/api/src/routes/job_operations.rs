@@ -21,8 +21,8 @@ use utoipa::ToSchema;
 /// Cancel a job.
 ///
 /// A job that waits is `cancelled` at once. One that runs is asked to stop: it shows `cancel_requested`, and is `cancelled`
-/// when its handler hears of it, which is when it next tells its progress, or when the attempt fails or its worker dies.
-/// It may still succeed before that.
+/// when its handler stops. That hears of it within 20 seconds, and is stopped if it has not stopped by itself 10 seconds
+/// later. It may still succeed before that.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", operation_id = "cancel_job", tag = "jobs", security(("key" = ["jobs:write"])),
     params(("id" = String, Path, description = "The job")),

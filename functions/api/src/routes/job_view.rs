@@ -4,6 +4,7 @@ use crate::app::Api;
 use crate::problem::Answer;
 use jiff::Timestamp;
 use millrace::domain::job::{Job, Stored};
+use millrace::jobs::current_name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -113,7 +114,7 @@ impl JobView {
     pub fn of(job: &Job) -> Self {
         Self {
             id: job.id.to_string(),
-            kind: job.kind.clone(),
+            kind: current_name(&job.kind).to_owned(),
             state: job.state.as_str().to_owned(),
             priority: job.priority.as_str().to_owned(),
             ordering_key: job.ordering_key.as_ref().map(|key| key.as_str().to_owned()),

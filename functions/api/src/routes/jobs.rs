@@ -16,7 +16,7 @@ use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::job::Job;
 use millrace::domain::lane::{Lane, OrderingKey, Priority};
 use millrace::job::Job as _;
-use millrace::jobs::{Kind, Welcome, public_kinds};
+use millrace::jobs::{Kind, Welcome, kind, public_kinds};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -245,7 +245,7 @@ pub(crate) fn visible_key(text: &str) -> bool {
 }
 
 fn known_kind(name: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
-    let found = public_kinds().find(|kind| kind.name == name);
+    let found = kind(name).filter(|kind| !kind.internal);
     if found.is_none() {
         let known: Vec<_> = public_kinds().map(|kind| kind.name).collect();
         faults.push(Fault::at("/kind", format!("is not a kind; the kinds are {}", known.join(", "))));

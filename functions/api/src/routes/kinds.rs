@@ -9,6 +9,7 @@ use millrace::jobs::public_kinds;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// A kind of job.
@@ -40,7 +41,7 @@ pub async fn list(_: Caller<JobsRead>, State(api): State<Arc<Api>>) -> Json<Vec<
         schema: (kind.schema)(),
         lanes: kind.worker.lanes().iter().map(|lane| lane.as_str().to_owned()).collect(),
         max_attempts: kind.max_attempts,
-        timeout_seconds: api.longest_attempt.as_secs(),
+        timeout_seconds: kind.timeout.unwrap_or(Duration::MAX).min(api.longest_attempt).as_secs(),
     });
     Json(kinds.collect())
 }

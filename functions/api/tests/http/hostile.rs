@@ -3,6 +3,8 @@
 use crate::site::Site;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Map, Value, json};
@@ -148,6 +150,23 @@ proptest! {
         if let Ok(request) = Request::get(&path).body(Body::empty()) {
             let status = send(request);
             prop_assert!(status < 500, "{}: {}", path, status);
+        }
+    }
+
+    #[test]
+    fn any_query(
+        path in select(vec!["/v1/jobs", "/unsubscribe", "/v1/jobs/job_x"]),
+        name in select(vec!["cursor", "state", "kind", "tag", "limit", "token", "include", "x"]),
+        value: Vec<u8>,
+        readable: bool,
+    ) {
+        // Any bytes, or what is base64 of any bytes, as cursors and tokens are.
+        let value = if readable { URL_SAFE_NO_PAD.encode(&value).into_bytes() } else { value };
+        let value: String = value.iter().map(|byte| format!("%{byte:02x}")).collect();
+        for method in ["GET", "POST"] {
+            let request = Request::builder().method(method).uri(format!("{path}?{name}={value}"));
+            let status = send(request.body(Body::empty()).unwrap());
+            prop_assert!(status < 500, "{} {}?{}={}: {}", method, path, name, value, status);
         }
     }
 

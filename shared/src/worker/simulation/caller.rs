@@ -19,7 +19,8 @@ pub(super) struct Caller {
     /// The step at which it asks.
     pub(super) next: usize,
     pub(super) tries: usize,
-    pub(super) asked: bool,
+    /// How often it has asked.
+    pub(super) asks: usize,
     pub(super) accepted: Option<JobId>,
     created: usize,
 }
@@ -36,6 +37,8 @@ impl Caller {
             }
         } else if dice.u8(0..3) == 0 {
             payload["snooze_ms"] = json!(dice.u64(1..2_000));
+        } else if dice.u8(0..3) == 0 {
+            payload["sleep_ms"] = json!(dice.u64(1..25_000));
         }
         let ordered = dice.u8(0..10) < if seed / PARTS % 2 == 0 { 8 } else { 1 };
         let ordering_key = ordered.then(|| OrderingKey::parse(dice.u8(0..2).to_string()).unwrap());
@@ -52,7 +55,7 @@ impl Caller {
             max_attempts: dice.u32(1..5),
             next: dice.usize(0..STORM / 2),
             tries: dice.usize(2..8),
-            asked: false,
+            asks: 0,
             accepted: None,
             created: 0,
         }

@@ -26,6 +26,7 @@ impl Storm<'_> {
         }
         assert_eq!(work.shared, Vec::<JobId>::new(), "jobs with two owners at a time");
         assert_eq!(work.beside, Vec::<JobId>::new(), "jobs beside another of their ordering key");
+        assert_eq!(work.strayed, Vec::<JobId>::new(), "jobs whose handler was run without a lease");
         tally.count("killed", self.killed);
         tally.count("outlived its lease", work.outlived);
         let jobs = self.world.jobs.all().into_iter().map(|job| (job.id.clone(), job));

@@ -5,11 +5,12 @@ use super::work::{Owners, mailing};
 use super::*;
 use crate::accept::{Accepted, SubmitError, submit_many};
 use crate::domain::id::JobId;
+use crate::domain::rate::{Limit, Period, Rate, Whose};
 use crate::jobs::kind;
 use crate::operate;
-use crate::ports::{MailError, MailLedger as _};
+use crate::ports::{Limits as _, MailError, MailLedger as _};
 use crate::release::release_due;
-use crate::testing::{Faults, MemoryMailLedger, MemoryMailer, MemoryQueue};
+use crate::testing::{Faults, MemoryLimits, MemoryMailLedger, MemoryMailer, MemoryQueue};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use fastrand::Rng;
 use futures::future::LocalBoxFuture;
@@ -44,6 +45,7 @@ pub(super) struct Storm<'a> {
     pub(super) world: &'a World,
     handlers: &'a Handlers,
     ledger: MemoryMailLedger,
+    limits: MemoryLimits,
     pub(super) mailer: MemoryMailer,
     dice: Rng,
     step: usize,
@@ -63,7 +65,14 @@ pub(super) struct Storm<'a> {
 
 pub(super) async fn storm(seed: u64, tally: &mut Tally) {
     let mut dice = Rng::with_seed(seed);
+    fastrand::seed(seed);
     let world = World::new();
+    let limits = MemoryLimits::default();
+    // In some storms jobs may start at a rate only.
+    if seed % PARTS == 2 {
+        let limit = Limit { kind: "echo".into(), whose: Whose::All, rate: Rate::new(dice.u32(1..20), Period::Minute) };
+        limits.set(&limit).await.unwrap();
+    }
     let (ledger, mailer) = (MemoryMailLedger::default(), MemoryMailer::default());
     let owners = Owners::default();
     let handlers = mailing(world.jobs.clone(), ledger.clone(), mailer.clone(), owners.clone());
@@ -72,6 +81,7 @@ pub(super) async fn storm(seed: u64, tally: &mut Tally) {
         world: &world,
         handlers: &handlers,
         ledger,
+        limits,
         mailer,
         dice,
         step: 0,
@@ -117,7 +127,7 @@ impl Storm<'_> {
 
     fn faults(&self) -> Vec<Faults> {
         let queues = self.queues().map(|queue| queue.faults);
-        let others = [&self.world.jobs.faults, &self.world.blobs.faults, &self.ledger.faults];
+        let others = [&self.world.jobs.faults, &self.world.blobs.faults, &self.ledger.faults, &self.limits.faults];
         queues.into_iter().chain(others.map(Faults::clone)).collect()
     }
 
@@ -133,7 +143,10 @@ impl Storm<'_> {
             let event = queue.receive(self.dice.usize(1..=4), VISIBILITY, || self.dice.f64());
             if !event.records.is_empty() {
                 let records = event.clone();
-                let work = Box::pin(async move { Done::Batch(world.runner.batch(handlers, records, deadline).await) });
+                // Each is a process of its own.
+                let limiter = Arc::new(Limiter::new(Arc::new(self.limits.clone())));
+                let runner = Runner { limiter, dice: fastrand::f64, ..world.runner.clone() };
+                let work = Box::pin(async move { Done::Batch(runner.batch(handlers, records, deadline).await) });
                 self.tasks.push(Task { role: Role::Worker(queue, event), deadline, frozen: false, work });
             }
         }
@@ -162,7 +175,7 @@ impl Storm<'_> {
         for &i in callers {
             self.unkeyed += 1;
             let request = self.callers[i].request(self.unkeyed, now);
-            let first = !self.callers[i].asked || self.callers[i].key.is_none();
+            let first = self.callers[i].asks == 0 || self.callers[i].key.is_none();
             if first && request.ordering_key.is_some() {
                 let before = self.callers.iter().filter(|other| other.ordering_key == request.ordering_key);
                 let before = before.filter_map(|other| other.accepted.clone());
@@ -171,7 +184,7 @@ impl Storm<'_> {
             asking.push((i, request.id.clone(), first));
             requests.push(request);
             let caller = &mut self.callers[i];
-            caller.asked = true;
+            caller.asks += 1;
             caller.tries -= 1;
             // An impatient one does not wait for the answer.
             caller.next = if caller.key.is_some() && self.dice.u8(0..3) == 0 { self.step } else { usize::MAX };
@@ -187,7 +200,9 @@ impl Storm<'_> {
             let Some(answers) = answers.filter(|answers| *first && answers[place].is_ok()) else { continue };
             let key = self.callers[*caller].ordering_key.as_ref();
             for ((other, before, _), answer) in asked[..place].iter().zip(answers) {
-                if key.is_some() && self.callers[*other].ordering_key.as_ref() == key && answer.is_ok() {
+                // Who has asked again meanwhile may have been served by that request, in another order.
+                let once = self.callers[*caller].asks == 1 && self.callers[*other].asks == 1;
+                if once && key.is_some() && self.callers[*other].ordering_key.as_ref() == key && answer.is_ok() {
                     self.promised.insert((before.clone(), id.clone()));
                 }
             }

@@ -6,6 +6,8 @@ use crate::ports::Mail;
 use crate::single_mail::{Post, send_once};
 use crate::testing::{MemoryJobs, MemoryMailLedger, MemoryMailer};
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Mutex;
 
 /// Who is at work on each job now and until when, and what was found out about it. A handler's own panic would be fenced off,
@@ -21,6 +23,8 @@ pub(super) struct AtWork {
     /// Jobs that were found beside another of their ordering key, both within their leases.
     pub(super) beside: Vec<JobId>,
     pub(super) outlived: usize,
+    /// Jobs whose handler was run without a lease.
+    pub(super) strayed: Vec<JobId>,
     /// When each job was first started.
     pub(super) first_start: BTreeMap<JobId, Timestamp>,
     /// Which jobs of its ordering key were over when a job was first started.
@@ -46,8 +50,9 @@ impl Owners {
         match job.lease_until.filter(|until| job.fence == attempt.fence && *until > attempt.now()) {
             None => work.outlived += 1, // frozen between its claim and here: it owns nothing any more
             Some(until) => {
-                let live = |other: &&Job| work.by_job.get(&other.id).is_some_and(|(_, until)| *until > attempt.now());
-                if of_key.iter().any(|other| live(other)) {
+                let held = |other: &&Job| other.state == State::Running && other.lease_until > Some(attempt.now());
+                let live = |other: &&&Job| work.by_job.get(&other.id).is_some_and(|(fence, _)| *fence == other.fence);
+                if of_key.iter().filter(live).any(|other| held(other)) {
                     work.beside.push(attempt.id.clone());
                 }
                 match work.by_job.insert(attempt.id.clone(), (attempt.fence, until)) {
@@ -58,6 +63,19 @@ impl Owners {
         }
         Owner(self.clone(), attempt.id.clone(), attempt.fence)
     }
+}
+
+/// Runs a handler, and notes if it is run without a lease: another may be at work on its job then.
+async fn watched<T>(owners: Owners, jobs: MemoryJobs, attempt: Attempt, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        let job = jobs.all().into_iter().find(|job| job.id == attempt.id).expect("the job");
+        if (job.state, job.fence) != (State::Running, attempt.fence) || job.lease_until <= Some(attempt.now()) {
+            owners.0.lock().unwrap().strayed.push(job.id);
+        }
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 impl Drop for Owner {
@@ -74,10 +92,13 @@ impl Drop for Owner {
 pub(super) fn mailing(jobs: MemoryJobs, ledger: MemoryMailLedger, mailer: MemoryMailer, owners: Owners) -> Handlers {
     Handlers::new().on::<Echo, _, _>(move |job: Echo, attempt: Attempt| {
         let (jobs, ledger, mailer, owners) = (jobs.clone(), ledger.clone(), mailer.clone(), owners.clone());
-        async move {
+        watched(owners.clone(), jobs.clone(), attempt.clone(), async move {
             let _owner = owners.enter(&jobs, &attempt);
             if let Some(seconds) = job.snooze_ms.filter(|_| attempt.fence == 1) {
                 return Err(Failure::Snooze(Duration::from_secs(seconds)));
+            }
+            if let Some(ms) = job.sleep_ms {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
             }
             match job.fail.filter(|_| job.fail_attempts.is_none_or(|n| attempt.number <= n)) {
                 None => {}
@@ -103,6 +124,6 @@ pub(super) fn mailing(jobs: MemoryJobs, ledger: MemoryMailLedger, mailer: Memory
             let post = Post { ledger: &ledger, mailer: &mailer, settle: SETTLE };
             let id = send_once(post, attempt.id.as_str(), mail, attempt.now()).await?;
             Ok(json!(id))
-        }
+        })
     })
 }
