@@ -22,7 +22,7 @@ pub(crate) enum Command {
     Show(Show),
     /// List jobs, the newest first.
     List(List),
-    /// Cancel a job: one that waits at once, one that runs when it next tells its progress.
+    /// Cancel a job: one that waits at once, one that runs within seconds.
     Cancel(Cancel),
     /// Try a dead or cancelled job again, with all its attempts; or, with --all, every dead job that fits.
     Retry(retry::Retry),

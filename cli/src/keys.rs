@@ -12,12 +12,11 @@ use millrace::{
 };
 use serde_json::json;
 use std::collections::BTreeSet;
-use tokio::process::Command as Program;
 
 use crate::{
-    local::{KEYS_TABLE, outputs},
+    local::KEYS_TABLE,
     print::{self, line},
-    project::Project,
+    stack,
 };
 
 /// What to do with API keys.
@@ -59,7 +58,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
     let Command::Create(create) = command;
     let table = match create.table {
         Some(table) => table,
-        None => table_of(&create.stack).await?,
+        None => stack::output(&create.stack, KEYS_TABLE, "--table").await?,
     };
     let keys = Keys::new(Aws::load().await.dynamodb(), table.clone());
     let scopes: BTreeSet<Scope> = create.scope.into_iter().collect();
@@ -82,18 +81,4 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         line(key.reveal())?;
     }
     Ok(())
-}
-
-async fn table_of(stack: &str) -> anyhow::Result<String> {
-    let installed = Project::find().map(|project| project.file(".millrace/tools/bin/sam")).ok();
-    let sam = installed.filter(|sam| sam.is_file()).unwrap_or_else(|| "sam".into());
-    let mut sam = Program::new(sam);
-    sam.env("SAM_CLI_TELEMETRY", "0");
-    let outputs = outputs(&mut sam, stack).await.with_context(|| {
-        format!("stack {stack} could not be asked for its table of keys: name the table with --table, or the stack with --stack")
-    })?;
-    outputs
-        .get(KEYS_TABLE)
-        .cloned()
-        .with_context(|| format!("stack {stack} has no output {KEYS_TABLE}: is it Millrace's?"))
 }

@@ -6,6 +6,7 @@ mod dlq;
 mod infra;
 mod jobs;
 mod keys;
+mod limits;
 mod local;
 mod preflight;
 mod print;
@@ -47,6 +48,9 @@ enum Command {
     #[command(subcommand)]
     Schedules(schedules::Command),
     Preflight(preflight::Options),
+    /// Rate limits: how many jobs of a kind may start.
+    #[command(subcommand)]
+    Limits(limits::Command),
     /// A registration becomes a welcome mail, and a newsletter reaches its readers, on the running local system.
     Demo(demo::Options),
 }
@@ -67,6 +71,7 @@ async fn main() -> ExitCode {
         Command::Dlq(command) => dlq::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Schedules(command) => schedules::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Preflight(options) => preflight::run(&options).await,
+        Command::Limits(command) => limits::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, bail};
 use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
-use millrace::aws::{Aws, SqsQueue};
+use millrace::aws::{Aws, Keys, SqsQueue};
+use millrace::domain::{id::Tenant, key::Scope};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use std::env;
@@ -84,6 +85,23 @@ impl Stack {
             mailbox: variable("MILLRACE_MAILBOX_URL")?,
             name: variable("MILLRACE_STACK")?,
         })
+    }
+
+    /// The same stack for another tenant, with a key that opens the jobs.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    pub async fn as_tenant(&self, inside: &Inside, tenant: &str) -> Self {
+        let keys = Keys::new(inside.aws.dynamodb(), inside.table("KeysTable").await);
+        let (tenant, scopes) = (Tenant::parse(tenant).expect("a tenant"), [Scope::JobsWrite, Scope::JobsRead].into());
+        let key = keys.create(tenant, scopes, None, jiff::Timestamp::now()).await.expect("a key");
+        Self {
+            http: self.http.clone(),
+            api: self.api.clone(),
+            key: key.reveal().to_owned(),
+            mailbox: self.mailbox.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// A request to the API with the key.

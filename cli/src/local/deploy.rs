@@ -35,7 +35,9 @@ use millrace::{
 };
 
 /// The tables' outputs; the engine passes over their time to live.
-const TABLES: [&str; 3] = ["JobsTable", "MailTable", "KeysTable"];
+const TABLES: [&str; 3] = [JOBS_TABLE, "MailTable", KEYS_TABLE];
+/// Output with the name of the table of jobs.
+pub(crate) const JOBS_TABLE: &str = "JobsTable";
 /// Output with the name of the table of keys.
 pub(crate) const KEYS_TABLE: &str = "KeysTable";
 

@@ -14,7 +14,7 @@ mod status;
 mod tools;
 mod up;
 
-pub(crate) use deploy::{KEYS_TABLE, outputs};
+pub(crate) use deploy::{JOBS_TABLE, KEYS_TABLE, outputs};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};

@@ -1,7 +1,7 @@
 //! The adapters on the engine's DynamoDB, in tables made as the template's, which no worker reads.
 
 use jiff::Timestamp;
-use millrace::aws::{DynamoCheckpoints, DynamoJobs, DynamoMail, DynamoMailLedger, DynamoSchedules, Keys};
+use millrace::aws::{DynamoCheckpoints, DynamoJobs, DynamoLimits, DynamoMail, DynamoMailLedger, DynamoSchedules, Keys};
 use millrace::testing::conformance;
 use millrace_tests::Inside;
 
@@ -27,6 +27,14 @@ async fn what_else_the_jobs_table_holds_conforms() {
     conformance::dead_jobs(&jobs, &jobs, &salt, now).await;
     conformance::checkpoints(&DynamoCheckpoints::new(inside.aws.dynamodb(), table.clone()), &salt, now).await;
     conformance::schedules(&DynamoSchedules::new(inside.aws.dynamodb(), table), &salt, now).await;
+}
+
+#[tokio::test]
+async fn the_limits_in_the_jobs_table_conform() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let limits = DynamoLimits::new(inside.aws.dynamodb(), inside.copy_of("JobsTable").await);
+    conformance::limits(&limits, &salt, now).await;
 }
 
 #[tokio::test]

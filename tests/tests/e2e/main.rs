@@ -3,12 +3,14 @@
 //! `make test-e2e` brings a stack of its own up for it, with free ports and a state folder of its own.
 
 mod api;
+mod attempts;
 mod bulk_retry;
 mod campaigns;
 mod conformance;
 mod crashes;
 mod job_operations;
 mod jobs;
+mod limits;
 mod registration;
 mod schedule;
 mod schedules;
