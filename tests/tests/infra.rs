@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use millrace::jobs::Worker;
 use serde_json::Value as Json;
 use serde_norway::{Mapping, Value};
 use std::{
@@ -250,6 +251,29 @@ fn the_template_is_what_the_table_says() {
     let names: BTreeSet<String> = queues.values().map(|queue| short_name(queue).to_owned()).collect();
     assert_eq!(names, queue_names);
     assert_eq!(schedules.len(), rates);
+}
+
+#[test]
+fn the_code_knows_the_lanes_of_the_table() {
+    let table = table();
+    let with_lanes = rows(&table).into_values().filter(|row| row["trigger"]["lanes"].is_array());
+    let told: BTreeMap<&str, BTreeSet<&str>> = with_lanes
+        .map(|row| {
+            let lanes = row["trigger"]["lanes"].as_array().unwrap().iter().map(|lane| lane["lane"].as_str().unwrap());
+            (row["name"].as_str().unwrap(), lanes.collect())
+        })
+        .collect();
+    let known = Worker::ALL
+        .into_iter()
+        .map(|worker| (worker.name(), worker.lanes().iter().map(|lane| lane.as_str()).collect()));
+    assert_eq!(told, known.collect());
+    for worker in Worker::ALL {
+        for lane in worker.lanes() {
+            let queue = queue_name(worker.name(), lane.as_str());
+            assert_eq!(worker.queue(*lane), queue);
+            assert_eq!(worker.dead_letters(*lane), dead_name(worker.name(), &queue));
+        }
+    }
 }
 
 #[test]

@@ -69,3 +69,11 @@ async fn a_result_is_padded() {
     kit.drain().await;
     assert!(kit.result(&id).await.to_string().len() >= 5_000);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_the_sample_keys_one_waits_for_its_failing_job_and_the_other_does_not() {
+    let kit = kit();
+    assert_eq!(kit.sample(include_str!("../../../events/echo.ordered.json")).await.len(), 2);
+    let states: Vec<_> = kit.jobs.all().iter().map(|job| (job.state, job.fence)).collect();
+    assert_eq!(states, [(State::Queued, 1), (State::Queued, 0), (State::Succeeded, 1)]);
+}

@@ -10,6 +10,7 @@ mod conformance;
 mod crashes;
 mod job_operations;
 mod jobs;
+mod lanes;
 mod limits;
 mod registration;
 mod schedule;
