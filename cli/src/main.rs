@@ -13,6 +13,8 @@ mod print;
 mod project;
 mod schedules;
 mod stack;
+mod stats;
+mod webhooks;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -51,6 +53,11 @@ enum Command {
     /// Rate limits: how many jobs of a kind may start.
     #[command(subcommand)]
     Limits(limits::Command),
+    /// How many jobs there are, and how deep the queues.
+    Stats(stats::Options),
+    /// Calls to customers' endpoints: the secrets that sign them.
+    #[command(subcommand)]
+    Webhooks(webhooks::Command),
     /// A registration becomes a welcome mail, and a newsletter reaches its readers, on the running local system.
     Demo(demo::Options),
 }
@@ -72,6 +79,8 @@ async fn main() -> ExitCode {
         Command::Schedules(command) => schedules::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Preflight(options) => preflight::run(&options).await,
         Command::Limits(command) => limits::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Stats(options) => stats::run(options).await.map(|()| ExitCode::SUCCESS),
+        Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

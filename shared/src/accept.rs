@@ -1,8 +1,10 @@
 //! Accepting a job: recorded in the table, then on its queue, and only then answered (promises P1 and P2).
 
+use crate::domain::group::Member;
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, JobError, State, Stored};
 use crate::domain::lane::{Lane, OrderingKey, Priority};
+use crate::domain::target::CallbackUrl;
 use crate::jobs::{JobMessage, Kind, Worker, current_name};
 use crate::ports::{Blobs, Created, Jobs, Message, PortError};
 use crate::queues::JobQueues;
@@ -54,6 +56,10 @@ pub struct NewJob {
     pub timeout: Option<Duration>,
     /// The caller's labels.
     pub tags: Vec<String>,
+    /// To be called when it is over.
+    pub callback_url: Option<CallbackUrl>,
+    /// Its place in a group.
+    pub group: Option<Member>,
 }
 
 /// A job that will not be lost.
@@ -223,6 +229,8 @@ fn item(new: NewJob, payload: Stored, now: Timestamp) -> Job {
         owner: None,
         expires_at: new.expires_at,
         timeout: new.timeout,
+        callback_url: new.callback_url,
+        group: new.group,
         progress: None,
         cancel_requested: false,
         payload,

@@ -36,6 +36,8 @@ fn new_job(key: Option<&str>, payload: Value) -> NewJob {
         expires_at: None,
         max_attempts: None,
         timeout: None,
+        callback_url: None,
+        group: None,
         tags: vec![],
     }
 }

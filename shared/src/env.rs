@@ -1,5 +1,6 @@
 //! Every environment variable, and the only reader of them.
 
+use crate::domain::target::Reach;
 use std::str::FromStr;
 
 /// Table of jobs.
@@ -8,6 +9,12 @@ pub const JOBS_TABLE: &str = "JOBS_TABLE";
 pub const MAIL_TABLE: &str = "MAIL_TABLE";
 /// Table of API keys and token-signing keys.
 pub const KEYS_TABLE: &str = "KEYS_TABLE";
+/// Table of what the outbox keeps: counts, and the groups of jobs.
+pub const OUTBOX_TABLE: &str = "OUTBOX_TABLE";
+/// EventBridge bus that is told what happens to jobs. Empty: nobody is told.
+pub const EVENT_BUS: &str = "EVENT_BUS";
+/// `true`: customers' endpoints may be on the loopback interface, and without TLS. Only for work on one's own machine.
+pub const WEBHOOK_ALLOW_LOCAL: &str = "WEBHOOK_ALLOW_LOCAL";
 /// Bucket of payloads, results and letters.
 pub const BUCKET: &str = "BUCKET";
 /// What the URL of each job queue begins with, up to and including the hyphen after the stack's name. The worker's name and the
@@ -75,4 +82,13 @@ pub fn send_rate() -> Result<f64, EnvError> {
     const WHAT: &str = "a number over 0";
     let rate: f64 = parsed(SEND_RATE, WHAT)?;
     if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(EnvError::Invalid(SEND_RATE, WHAT)) }
+}
+
+/// [`WEBHOOK_ALLOW_LOCAL`] as how far calls may go.
+#[must_use]
+pub fn webhook_reach() -> Reach {
+    match optional(WEBHOOK_ALLOW_LOCAL).as_deref() {
+        Some("true") => Reach::Local,
+        _ => Reach::Public,
+    }
 }

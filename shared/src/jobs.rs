@@ -4,12 +4,14 @@ mod campaign;
 mod echo;
 mod kinds;
 mod operations;
+mod webhook;
 mod wire;
 
 pub use campaign::{CampaignHint, ChunkMessage};
 pub use echo::{Echo, Fail};
 pub use kinds::{KINDS, Kind, Worker, current_name, kind, public_kinds};
 pub use operations::RetryJobs;
+pub use webhook::Webhook;
 pub use wire::{JobMessage, Line, UnreadableMessage, Waited};
 
 use crate::domain::id::UserId;

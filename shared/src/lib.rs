@@ -11,7 +11,9 @@ pub mod ports;
 
 pub mod accept;
 pub mod campaigns;
+pub mod groups;
 pub mod operate;
+pub mod outbox;
 pub mod preflight;
 pub mod queues;
 pub mod redrive;

@@ -45,6 +45,8 @@ impl World {
             expires_at: None,
             max_attempts: None,
             timeout: None,
+            callback_url: None,
+            group: None,
             tags: vec![],
         };
         submit(&self.intake, new, at(0)).await.unwrap().job

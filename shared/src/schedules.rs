@@ -136,6 +136,8 @@ fn tick_job(schedule: &Schedule, kind: &'static Kind, tick: Timestamp) -> NewJob
         expires_at: None,
         max_attempts,
         timeout,
+        callback_url: None,
+        group: None,
         tags,
     }
 }

@@ -278,6 +278,11 @@ impl Inside {
         name
     }
 
+    /// The stack's keys.
+    pub async fn keys(&self) -> Keys {
+        Keys::new(self.aws.dynamodb(), self.table("KeysTable").await)
+    }
+
     fn queue_url(&self, name: &str) -> String {
         format!("{}/000000000000/{}-{name}", self.endpoint, self.stack)
     }

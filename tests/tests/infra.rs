@@ -178,6 +178,14 @@ fn a_function_may_use_what_its_environment_names_and_nothing_else() {
                 assert!(submits.clone().all(|queue| reached.contains(queue)), "{name}: {reached:?}");
                 named.extend(submits);
             }
+            if rows[name]["grants"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|grant| texts(&grant["on"]).contains(&"job dead letters"))
+            {
+                named.extend(all_lanes.iter().filter(|queue| queue.ends_with("DeadLetterQueue")));
+            }
         }
         assert_eq!(named, reached, "{name}");
     }

@@ -200,7 +200,7 @@ pub(crate) struct Grant {
     pub(crate) actions: Vec<String>,
     /// What they are allowed on: a resource of the template by its logical id (`JobsTable`), a part of one
     /// (`JobsTable/index/due`, `Bucket/payloads/*`), `own queues`, `own dead letters`, `own logs`, `own stream`, `job queues`
-    /// (every lane of every worker), something else of this account and region (`ses:identity/*`), or `*`.
+    /// (every lane of every worker), `job dead letters` (theirs), something else of this account and region (`ses:identity/*`), or `*`.
     pub(crate) on: Vec<String>,
     /// A condition, as the policy has it.
     pub(crate) condition: Option<Value>,

@@ -85,20 +85,24 @@ struct StreamView {
     patterns: Vec<String>,
 }
 
+/// The queues of all workers, and those of their dead letters.
+struct JobQueues {
+    queues: Vec<String>,
+    dead: Vec<String>,
+}
+
 impl View {
     pub(crate) fn of(table: Table) -> anyhow::Result<Self> {
-        let job_queues: Vec<String> = table
-            .functions
-            .iter()
-            .filter(|function| !function.trigger.lanes.is_empty())
-            .flat_map(queues)
-            .map(|queue| queue.id)
-            .collect();
+        let workers = || table.functions.iter().filter(|function| !function.trigger.lanes.is_empty());
+        let jobs = JobQueues {
+            queues: workers().flat_map(queues).map(|queue| queue.id).collect(),
+            dead: workers().flat_map(dead).map(|dead| dead.id).collect(),
+        };
         let mut streamed: Vec<String> = Vec::new();
         let mut functions = Vec::new();
         for function in &table.functions {
             streamed.extend(function.trigger.stream.as_ref().map(|stream| stream.table.clone()));
-            functions.push(FunctionView::of(function, &table, &job_queues).with_context(|| function.name.clone())?);
+            functions.push(FunctionView::of(function, &table, &jobs).with_context(|| function.name.clone())?);
         }
         streamed.sort();
         streamed.dedup();
@@ -107,7 +111,7 @@ impl View {
 }
 
 impl FunctionView {
-    fn of(function: &Function, table: &Table, job_queues: &[String]) -> anyhow::Result<Self> {
+    fn of(function: &Function, table: &Table, jobs: &JobQueues) -> anyhow::Result<Self> {
         let own = Own { id: camel(&function.name), queues: queues(function), dead: dead(function), function };
         let Trigger { http, schedule, stream, .. } = &function.trigger;
         let general = [
@@ -127,7 +131,7 @@ impl FunctionView {
             memory: function.memory,
             route: http.as_ref().map(|http| http.route.clone()),
             env: env.collect::<anyhow::Result<_>>()?,
-            statements: grants().map(|grant| own.statement(grant, job_queues)).collect::<anyhow::Result<_>>()?,
+            statements: grants().map(|grant| own.statement(grant, jobs)).collect::<anyhow::Result<_>>()?,
             schedule: schedule.clone(),
             stream: stream.clone().map(|stream| StreamView {
                 patterns: stream
@@ -162,10 +166,10 @@ impl Own<'_> {
         Ok(json!({"Ref": dead.id}))
     }
 
-    fn statement(&self, grant: &Grant, job_queues: &[String]) -> anyhow::Result<Statement> {
+    fn statement(&self, grant: &Grant, jobs: &JobQueues) -> anyhow::Result<Statement> {
         let mut on = Vec::new();
         for name in &grant.on {
-            on.extend(self.arns(name, job_queues)?);
+            on.extend(self.arns(name, jobs)?);
         }
         Ok(Statement {
             why: grant.why.as_deref().map(wrapped).unwrap_or_default(),
@@ -175,7 +179,7 @@ impl Own<'_> {
         })
     }
 
-    fn arns(&self, on: &str, job_queues: &[String]) -> anyhow::Result<Vec<String>> {
+    fn arns(&self, on: &str, jobs: &JobQueues) -> anyhow::Result<Vec<String>> {
         let arn = |id: &str| format!("!GetAtt {id}.Arn");
         let found = match on {
             "*" => vec!["'*'".to_owned()],
@@ -186,7 +190,8 @@ impl Own<'_> {
                 let stream = self.function.trigger.stream.as_ref();
                 stream.map(|stream| format!("!Sub ${{{}.Arn}}/stream/*", stream.table)).into_iter().collect()
             }
-            "job queues" => job_queues.iter().map(|id| arn(id)).collect(),
+            "job queues" => jobs.queues.iter().map(|id| arn(id)).collect(),
+            "job dead letters" => jobs.dead.iter().map(|id| arn(id)).collect(),
             _ if on.contains(' ') => bail!("{on:?} is no name of something to allow"),
             _ => vec![match (on.split_once(':'), on.split_once('/')) {
                 (Some((service, rest)), _) => {

@@ -35,7 +35,7 @@ use millrace::{
 };
 
 /// The tables' outputs; the engine passes over their time to live.
-const TABLES: [&str; 3] = [JOBS_TABLE, "MailTable", KEYS_TABLE];
+const TABLES: [&str; 4] = [JOBS_TABLE, "MailTable", KEYS_TABLE, "OutboxTable"];
 /// Output with the name of the table of jobs.
 pub(crate) const JOBS_TABLE: &str = "JobsTable";
 /// Output with the name of the table of keys.
@@ -49,13 +49,16 @@ const API_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The environment of the functions, for running one of them outside the engine: with it in a shell, `cargo lambda watch` runs
 /// any of them against the local system. A value is the output or parameter that the table refers to, else the one that
-/// is called as the variable is. The dead letters are those of the newsletter.
+/// is called as the variable is; of two, that of a local stack. The dead letters are those of the newsletter.
 pub(crate) fn function_variables(
     variables: &BTreeMap<String, Value>,
     outputs: &BTreeMap<String, String>,
     parameters: &Parameters,
 ) -> BTreeMap<String, String> {
     let value = |(name, value): (&String, &Value)| {
+        if let Some(local) = value["Fn::If"][1].as_str().filter(|_| value["Fn::If"][0] == "IsLocal") {
+            return Some((name.clone(), local.to_owned()));
+        }
         let source = match value["Ref"].as_str() {
             Some(OWN_DEAD_LETTERS) => "NewsletterDeadLetterQueue".to_owned(),
             Some(id) => id.to_owned(),
@@ -243,9 +246,11 @@ mod tests {
         let outputs =
             outputs.filter(|name| !name.starts_with(' ')).map(|name| (name.to_owned(), "x".to_owned())).collect();
         let found = function_variables(&table().variables, &outputs, &parameters(&addresses, &[]));
-        // Only these two have a value without it.
+        // Only these have a value without it.
         let names = before.lines().filter_map(|line| line.strip_prefix("          ")?.split_once(": !"));
-        let names = names.map(|(name, _)| name).filter(|name| !["LOG_LEVEL", "MAIL_CONFIGURATION_SET"].contains(name));
+        let names = names
+            .map(|(name, _)| name)
+            .filter(|name| !["LOG_LEVEL", "MAIL_CONFIGURATION_SET", "EVENT_BUS"].contains(name));
         for name in names.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) {
             assert!(found.contains_key(name), "{name} is missing");
         }

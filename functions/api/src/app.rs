@@ -5,16 +5,20 @@ use crate::document;
 use crate::extract::MAX_BODY;
 use crate::middleware;
 use crate::problem::Problem;
+use crate::routes::stats::Depths;
 use crate::routes::{
-    bulk_retry, campaigns, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, schedules, subscribers,
-    unsubscribe, users,
+    bulk_retry, campaigns, groups, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, schedules,
+    stats, subscribers, unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
 use jiff::Timestamp;
 use millrace::accept::Intake;
+use millrace::domain::target::Reach;
 use millrace::domain::token::{TokenKey, Tokens};
-use millrace::ports::{Campaigns, Clock, Newsletters, PortError, Queue, Schedules, Subscribers, TokenKeys, Users};
+use millrace::ports::{
+    Campaigns, Clock, Counters, Groups, Newsletters, PortError, Queue, Schedules, Subscribers, TokenKeys, Users,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -28,6 +32,12 @@ pub struct Api {
     pub intake: Intake,
     /// The schedules of recurring jobs.
     pub schedules: Arc<dyn Schedules>,
+    /// The groups of jobs.
+    pub groups: Arc<dyn Groups>,
+    /// The pages of counts.
+    pub counters: Arc<dyn Counters>,
+    /// How deep the queues are.
+    pub depths: Depths,
     /// The users.
     pub users: Arc<dyn Users>,
     /// The newsletters.
@@ -42,6 +52,8 @@ pub struct Api {
     pub keys: KeyRing,
     /// The keys that sign the tokens in links.
     pub tokens: TokenBox,
+    /// How far calls to callers' endpoints may go.
+    pub reach: Reach,
     /// How long one attempt at a job may take.
     pub longest_attempt: Duration,
     /// What time it is.
@@ -112,7 +124,10 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(job_operations::retry))
         .routes(routes!(schedules::put, schedules::show, schedules::delete))
         .routes(routes!(schedules::list))
+        .routes(routes!(groups::submit))
+        .routes(routes!(groups::show))
         .routes(routes!(kinds::list))
+        .routes(routes!(stats::stats))
         .routes(routes!(users::register))
         .routes(routes!(users::show))
         .routes(routes!(newsletters::create))

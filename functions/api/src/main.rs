@@ -3,6 +3,7 @@
 use api::app::{Api, TokenBox, app};
 use api::auth::KeyRing;
 use api::gateway;
+use api::routes::stats::Depths;
 use millrace::accept::Intake;
 use millrace::aws::{Aws, random_token_key};
 use millrace::env;
@@ -28,6 +29,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let api = Api {
         intake: Intake { jobs, blobs, queues },
         schedules: Arc::new(aws.schedules()?),
+        groups: Arc::new(aws.groups()?),
+        counters: Arc::new(aws.counters()?),
+        depths: Depths::new(Arc::new(aws.depths()?)),
         users: mail.clone(),
         newsletters: mail.clone(),
         subscribers: mail.clone(),
@@ -35,6 +39,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         run,
         keys: KeyRing::new(keys),
         tokens,
+        reach: env::webhook_reach(),
         longest_attempt: Duration::from_secs(env::parsed(env::WORKER_TIMEOUT, "a whole number of seconds")?)
             .saturating_sub(RESERVE),
         clock: Arc::new(SystemClock),

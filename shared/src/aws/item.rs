@@ -68,6 +68,11 @@ pub(crate) fn parsed<T: TryFrom<String>>(item: &Item, name: &str) -> Result<T, P
     T::try_from(text(item, name)?.to_owned()).map_err(|_| corrupt(name))
 }
 
+/// The attribute `name` read as an identifier or another parsed text, if there is one.
+pub(crate) fn optional_parsed<T: TryFrom<String>>(item: &Item, name: &str) -> Result<Option<T>, PortError> {
+    item.contains_key(name).then(|| parsed(item, name)).transpose()
+}
+
 /// The attribute `name` as JSON text, if there is one.
 pub(crate) fn optional_json<T: serde::de::DeserializeOwned>(item: &Item, name: &str) -> Result<Option<T>, PortError> {
     optional_text(item, name).map(serde_json::from_str).transpose().map_err(|_| corrupt(name))

@@ -242,6 +242,12 @@ fn write(job: &Job) -> Result<Item, PortError> {
             item.insert(name.into(), ms(at));
         }
     }
+    if let Some(url) = &job.callback_url {
+        item.insert("callback_url".into(), s(url.as_str()));
+    }
+    if let Some(member) = &job.group {
+        item.insert("group".into(), s(member.to_string()));
+    }
     if let Some(timeout) = job.timeout {
         item.insert("timeout_ms".into(), n(timeout.as_millis()));
     }
@@ -286,6 +292,8 @@ pub(super) fn read(item: &Item) -> Result<Job, PortError> {
         owner: item::optional_number(item, "owner"),
         expires_at: item::optional_time(item, "start_by"),
         timeout: item::optional_number(item, "timeout_ms").map(Duration::from_millis),
+        callback_url: item::optional_parsed(item, "callback_url")?,
+        group: item::optional_parsed(item, "group")?,
         progress: item::optional_json(item, "progress")?,
         cancel_requested: item::flag(item, "cancel_requested"),
         payload: item::optional_json(item, "payload")?.ok_or_else(|| item::corrupt("payload"))?,

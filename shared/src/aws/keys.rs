@@ -13,11 +13,11 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// The table of keys. `KEY#<key id>` is an API key; `TOKEN#KEYS` holds the keys that sign tokens, in one item, so that
-/// the current one and the earlier ones are always read together.
+/// the current one and the earlier ones are always read together; `WEBHOOK#<tenant>` holds a tenant's webhook secrets alike.
 #[derive(Clone)]
 pub struct Keys {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
 }
 
 const TOKEN_KEYS: &str = "TOKEN#KEYS";
@@ -65,13 +65,13 @@ impl Keys {
         }
     }
 
-    async fn read(&self, pk: &str) -> Result<Option<Item>, PortError> {
+    pub(super) async fn read(&self, pk: &str) -> Result<Option<Item>, PortError> {
         let call = self.client.get_item().table_name(&self.table).key("pk", s(pk)).consistent_read(true);
         call.send().await.map(|answer| answer.item).map_err(port_error)
     }
 
     /// `false` when an item with this key is there; it is unchanged.
-    async fn put_new(&self, item: Item) -> Result<bool, PortError> {
+    pub(super) async fn put_new(&self, item: Item) -> Result<bool, PortError> {
         let call = self
             .client
             .put_item()

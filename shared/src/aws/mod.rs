@@ -2,12 +2,16 @@
 
 mod batch_get;
 mod blobs;
+mod bus;
 mod campaigns;
 mod checkpoints;
 mod chunks;
+mod counters;
 mod dead_jobs;
 mod dead_letters;
+mod depths;
 mod due;
+mod groups;
 mod item;
 mod job_scan;
 mod jobs;
@@ -21,10 +25,16 @@ mod pace;
 mod people;
 mod queue;
 mod schedules;
+mod stream;
+mod webhook_secrets;
 
 pub use blobs::S3Blobs;
+pub use bus::EventBridge;
 pub use checkpoints::DynamoCheckpoints;
+pub use counters::DynamoCounters;
 pub use dead_letters::SqsDeadLetters;
+pub use depths::SqsDepths;
+pub use groups::DynamoGroups;
 pub use jobs::DynamoJobs;
 pub use keys::{CreateKeyError, Keys, random_token_key};
 pub use limits::DynamoLimits;
@@ -32,6 +42,8 @@ pub use mail::{DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
 pub use schedules::DynamoSchedules;
+pub use stream::StreamEvent;
+pub use webhook_secrets::random_secret;
 
 use crate::domain::lane::Lane;
 use crate::env::{self, EnvError};
@@ -213,6 +225,37 @@ impl Aws {
             )
             .build();
         SesMailer::new(aws_sdk_sesv2::Client::from_conf(config), env::optional(env::MAIL_CONFIGURATION_SET))
+    }
+
+    /// The pages of counts, in the table named by `OUTBOX_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn counters(&self) -> Result<DynamoCounters, EnvError> {
+        Ok(DynamoCounters::new(self.dynamodb(), env::required(env::OUTBOX_TABLE)?))
+    }
+
+    /// The groups of jobs, in the table named by `OUTBOX_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name it.
+    pub fn groups(&self) -> Result<DynamoGroups, EnvError> {
+        Ok(DynamoGroups::new(self.dynamodb(), env::required(env::OUTBOX_TABLE)?))
+    }
+
+    /// The depths of the queues whose URLs begin as `JOB_QUEUES` says.
+    ///
+    /// # Errors
+    /// When the environment does not say it.
+    pub fn depths(&self) -> Result<SqsDepths, EnvError> {
+        Ok(SqsDepths::new(aws_sdk_sqs::Client::new(&self.config), env::required(env::JOB_QUEUES)?))
+    }
+
+    /// The bus named by `EVENT_BUS`. `None` when nobody is to be told.
+    #[must_use]
+    pub fn bus(&self) -> Option<EventBridge> {
+        let bus = env::optional(env::EVENT_BUS)?;
+        Some(EventBridge::new(aws_sdk_eventbridge::Client::new(&self.config), bus))
     }
 
     /// Users, newsletters, subscribers and campaigns, in the table named by `MAIL_TABLE`.

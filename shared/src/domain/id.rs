@@ -16,7 +16,8 @@ pub struct InvalidId {
 }
 
 impl InvalidId {
-    pub(super) fn new(expected: &'static str) -> Self {
+    /// The text is not this.
+    pub(super) const fn new(expected: &'static str) -> Self {
         Self { expected }
     }
 }
@@ -147,6 +148,13 @@ id!(
     CampaignId,
     "cmp_",
     "a campaign id"
+);
+
+id!(
+    /// Jobs that are waited for together.
+    GroupId,
+    "grp_",
+    "a group id"
 );
 
 /// Whose data it is. A key belongs to one tenant and sees only that tenant's data. 1-64 characters `[A-Za-z0-9_-]`.

@@ -1,15 +1,17 @@
 //! The job and its state machine: one pure function, [`transition`]. Each transition is one conditional DynamoDB write
 //! whose condition is the guard written here; the in-memory store calls the function itself.
 
+use super::group::Member;
 use super::id::{JobId, Tenant};
 use super::lane::{Lane, OrderingKey, Priority};
+use super::target::CallbackUrl;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Waits for its time.
@@ -147,6 +149,10 @@ pub struct Job {
     pub expires_at: Option<Timestamp>,
     /// Longest one attempt may take, when shorter than the kind's own.
     pub timeout: Option<Duration>,
+    /// To be called when it is over.
+    pub callback_url: Option<CallbackUrl>,
+    /// Its place in a group.
+    pub group: Option<Member>,
     /// How far it is.
     pub progress: Option<Progress>,
     /// Somebody wants it cancelled, and its owner has not been heard of since.

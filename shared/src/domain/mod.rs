@@ -3,7 +3,10 @@
 pub mod address;
 pub mod backoff;
 pub mod campaign;
+pub mod change;
 pub mod chunk;
+pub mod effects;
+pub mod group;
 pub mod id;
 pub mod job;
 pub mod key;
@@ -14,4 +17,7 @@ pub mod pace;
 pub mod people;
 pub mod rate;
 pub mod schedule;
+pub mod stats;
+pub mod target;
 pub mod token;
+pub mod webhook;

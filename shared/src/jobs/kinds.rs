@@ -1,4 +1,4 @@
-use super::{Echo, RetryJobs, Welcome};
+use super::{Echo, RetryJobs, Webhook, Welcome};
 use crate::domain::backoff::Backoff;
 use crate::domain::lane::Lane;
 use crate::domain::rate::Policy;
@@ -16,11 +16,13 @@ pub enum Worker {
     Email,
     /// `functions/operations`.
     Operations,
+    /// `functions/webhook`.
+    Webhook,
 }
 
 impl Worker {
     /// Every worker that takes jobs.
-    pub const ALL: [Self; 3] = [Self::Echo, Self::Email, Self::Operations];
+    pub const ALL: [Self; 4] = [Self::Echo, Self::Email, Self::Operations, Self::Webhook];
 
     /// The name of its folder and function.
     #[must_use]
@@ -29,6 +31,7 @@ impl Worker {
             Self::Echo => "echo",
             Self::Email => "email",
             Self::Operations => "operations",
+            Self::Webhook => "webhook",
         }
     }
 
@@ -39,6 +42,7 @@ impl Worker {
             Self::Echo => &[Lane::High, Lane::Normal, Lane::Low, Lane::Ordered],
             Self::Email => &[Lane::High, Lane::Normal, Lane::Low],
             Self::Operations => &[Lane::Normal],
+            Self::Webhook => &[Lane::Normal],
         }
     }
 
@@ -121,8 +125,12 @@ const fn internal<J: Job>(worker: Worker) -> Kind {
 }
 
 /// Every kind there is.
-pub const KINDS: &[Kind] =
-    &[of::<Echo>(Worker::Echo), of::<Welcome>(Worker::Email), internal::<RetryJobs>(Worker::Operations)];
+pub const KINDS: &[Kind] = &[
+    of::<Echo>(Worker::Echo),
+    of::<Webhook>(Worker::Webhook),
+    of::<Welcome>(Worker::Email),
+    internal::<RetryJobs>(Worker::Operations),
+];
 
 /// The kind that has this name, or had it before.
 #[must_use]

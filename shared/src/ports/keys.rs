@@ -1,9 +1,12 @@
 use super::PortError;
 use crate::domain::{
+    id::Tenant,
     key::{Key, KeyId},
     token::{TokenKey, TokenKeys as Keyring},
+    webhook::{Secret, Secrets},
 };
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 /// The API keys.
 #[async_trait]
@@ -23,4 +26,22 @@ pub trait TokenKeys: Send + Sync {
 
     /// The keys, after storing `first` if there are none. Of several callers at once, one's key is stored and all get it.
     async fn ensure(&self, first: &TokenKey) -> Result<Keyring, PortError>;
+}
+
+/// The secrets that sign calls to customers' endpoints.
+#[async_trait]
+pub trait WebhookSecrets: Send + Sync {
+    /// A tenant's secrets, after storing `first` if it has none. Of several callers at once, one's secret is stored and all
+    /// get it.
+    async fn ensure(&self, tenant: &Tenant, first: &Secret) -> Result<Secrets, PortError>;
+
+    /// Makes `next` a tenant's current secret; the one before signs until `until` as well. Gives the secrets as they are
+    /// then.
+    async fn rotate(
+        &self,
+        tenant: &Tenant,
+        next: &Secret,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Secrets, PortError>;
 }

@@ -2,11 +2,15 @@
 //! `crate::testing`; one conformance suite runs on both.
 
 mod blobs;
+mod bus;
 mod campaigns;
 mod checkpoints;
 mod clock;
+mod counters;
 mod dead_jobs;
 mod dead_letters;
+mod depths;
+mod groups;
 mod job_scan;
 mod jobs;
 mod keys;
@@ -17,14 +21,18 @@ mod queue;
 mod schedules;
 
 pub use blobs::{Blobs, PutBlob};
+pub use bus::Bus;
 pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, Written};
 pub use checkpoints::Checkpoints;
 pub use clock::{Clock, SystemClock};
+pub use counters::Counters;
 pub use dead_jobs::{DeadJob, DeadJobs, Death};
 pub use dead_letters::{DeadLetter, DeadLetters};
+pub use depths::{Depth, QueueDepths};
+pub use groups::Groups;
 pub use job_scan::{JobScan, ScanPage, ScannedJob};
 pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
-pub use keys::{Keys, TokenKeys};
+pub use keys::{Keys, TokenKeys, WebhookSecrets};
 pub use limits::Limits;
 pub use mail::{Mail, MailError, MailLedger, Mailer, Opened};
 pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};

@@ -4,6 +4,7 @@ mod campaigns;
 mod keys;
 mod limits;
 mod operations;
+mod outbox;
 mod people;
 mod schedules;
 
@@ -11,12 +12,15 @@ pub use campaigns::{campaigns, chunks, pace};
 pub use keys::{keys, token_keys};
 pub use limits::limits;
 pub use operations::{checkpoints, dead_jobs};
+pub use outbox::{counters, groups, webhook_secrets};
 pub use people::{newsletters, subscribers, users};
 pub use schedules::schedules;
 
-use crate::domain::id::{JobId, Tenant};
+use crate::domain::group::Member;
+use crate::domain::id::{GroupId, JobId, Tenant};
 use crate::domain::job::{Carrier, Event, Job, JobError, Progress, Refused, State, Stored, transition};
 use crate::domain::lane::{OrderingKey, Priority};
+use crate::domain::target::{CallbackUrl, Reach};
 use crate::ports::{Applied, Created, Jobs, MailLedger, Opened, RecentJob};
 use jiff::Timestamp;
 use serde_json::json;
@@ -46,6 +50,8 @@ pub fn queued_job(name: &str, now: Timestamp) -> Job {
         owner: None,
         expires_at: None,
         timeout: Some(Duration::from_secs(3)),
+        callback_url: None,
+        group: None,
         progress: None,
         cancel_requested: false,
         payload: Stored::Inline(json!({"message": "hällo", "n": [1, 2.5, null]})),
@@ -75,7 +81,11 @@ pub async fn jobs(store: &dyn Jobs, salt: &str, now: Timestamp) {
 }
 
 async fn created_once(store: &dyn Jobs, salt: &str, now: Timestamp) {
-    let job = queued_job(&format!("{salt}-once"), now);
+    let job = Job {
+        callback_url: Some(CallbackUrl::parse("https://example.com/ü?a=b", Reach::Public).expect("a URL")),
+        group: Some(Member { group: GroupId::derived(&[salt]), index: 99 }),
+        ..queued_job(&format!("{salt}-once"), now)
+    };
     assert_eq!(store.get(&job.id).await.expect("get"), None);
     assert_eq!(store.create(&job, false).await.expect("create"), Created::New);
     assert_eq!(store.get(&job.id).await.expect("get"), Some(job.clone()));

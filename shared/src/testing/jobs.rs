@@ -1,4 +1,5 @@
 use super::Faults;
+use crate::domain::change::{Change, Sequence, Step};
 use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Carrier, Event, Job, State, transition};
 use crate::ports::{
@@ -13,11 +14,42 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Default)]
 pub struct MemoryJobs {
     items: Arc<Mutex<BTreeMap<JobId, (Job, bool)>>>,
+    stream: Arc<Mutex<Option<Vec<Change>>>>,
     /// What goes wrong with each call.
     pub faults: Faults,
 }
 
 impl MemoryJobs {
+    /// Jobs whose changes are kept, as the table's stream has them.
+    #[must_use]
+    pub fn streamed() -> Self {
+        Self { stream: Arc::new(Mutex::new(Some(Vec::new()))), ..Self::default() }
+    }
+
+    /// The changes from the one at `from` on.
+    #[must_use]
+    pub fn changes(&self, from: usize) -> Vec<Change> {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.as_ref().and_then(|changes| changes.get(from..)).unwrap_or_default().to_vec()
+    }
+
+    /// Deletes a job, as the table does when its time to be kept is over.
+    pub fn delete(&self, id: &JobId) {
+        self.with(|items| {
+            if let Some((job, _)) = items.remove(id) {
+                self.tell(|| Step::Deleted(Box::new(job)));
+            }
+        });
+    }
+
+    fn tell(&self, step: impl FnOnce() -> Step) {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(changes) = stream.as_mut() {
+            let sequence = Sequence::parse(&(changes.len() + 1).to_string()).expect("a number");
+            changes.push(Change { sequence, step: step() });
+        }
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<JobId, (Job, bool)>) -> T) -> T {
         work(&mut self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -37,6 +69,7 @@ impl Jobs for MemoryJobs {
             Some((old, _)) => Created::Exists(Box::new(old.clone())),
             None => {
                 items.insert(job.id.clone(), (job.clone(), clock));
+                self.tell(|| Step::Created(Box::new(job.clone())));
                 Created::New
             }
         });
@@ -61,7 +94,8 @@ impl Jobs for MemoryJobs {
                         Event::Heartbeat { .. } | Event::Progress { .. } | Event::AskCancel => *due,
                         _ => false,
                     };
-                    *job = next.clone();
+                    let old = std::mem::replace(job, next.clone());
+                    self.tell(|| Step::Changed { old: Box::new(old), new: Box::new(next.clone()) });
                     Applied::Done(Box::new(next))
                 }
                 Err(why) => Applied::Refused(why, Box::new(job.clone())),

@@ -2,7 +2,8 @@ use super::Faults;
 use crate::domain::id::Tenant;
 use crate::domain::key::{ApiKey, KEY_BYTES, Key, KeyId, Scope};
 use crate::domain::token::{TokenKey, TokenKeys as Keyring};
-use crate::ports::{Keys, PortError, TokenKeys};
+use crate::domain::webhook::{Secret, Secrets};
+use crate::ports::{Keys, PortError, TokenKeys, WebhookSecrets};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 struct Inner {
     keys: BTreeMap<KeyId, Key>,
     tokens: Option<Keyring>,
+    webhooks: BTreeMap<Tenant, Secrets>,
     finds: usize,
 }
 
@@ -95,6 +97,36 @@ impl TokenKeys for MemoryKeys {
     }
 }
 
+#[async_trait]
+impl WebhookSecrets for MemoryKeys {
+    async fn ensure(&self, tenant: &Tenant, first: &Secret) -> Result<Secrets, PortError> {
+        self.faults.before("ensure_secret").await?;
+        let first = first.clone();
+        let secrets = self.with(|inner| inner.webhooks.entry(tenant.clone()).or_insert_with(|| first.into()).clone());
+        self.faults.after("ensure_secret").await?;
+        Ok(secrets)
+    }
+
+    async fn rotate(
+        &self,
+        tenant: &Tenant,
+        next: &Secret,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Secrets, PortError> {
+        self.faults.before("rotate").await?;
+        let secrets = self.with(|inner| {
+            let secrets = inner.webhooks.entry(tenant.clone()).or_insert_with(|| next.clone().into());
+            if secrets.current != *next {
+                *secrets = secrets.clone().rotated(next.clone(), until, now);
+            }
+            secrets.clone()
+        });
+        self.faults.after("rotate").await?;
+        Ok(secrets)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +136,6 @@ mod tests {
     async fn keys_in_memory_conform() {
         conformance::keys(&MemoryKeys::default(), "memory", Timestamp::UNIX_EPOCH).await;
         conformance::token_keys(&MemoryKeys::default()).await;
+        conformance::webhook_secrets(&MemoryKeys::default(), "memory", Timestamp::UNIX_EPOCH).await;
     }
 }

@@ -152,6 +152,8 @@ impl Kit {
             expires_at: None,
             max_attempts: None,
             timeout: None,
+            callback_url: None,
+            group: None,
             tags: Vec::new(),
         };
         change(&mut new);

@@ -28,6 +28,8 @@ pub struct Attempt {
     pub id: JobId,
     /// Whose it is.
     pub tenant: Tenant,
+    /// When the job was accepted.
+    pub created_at: Timestamp,
     /// Which attempt this is, from 1.
     pub number: u32,
     /// How often the job was claimed, this time included. It never repeats, so it may name what this attempt makes.

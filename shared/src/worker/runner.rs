@@ -163,6 +163,7 @@ impl Runner {
         let attempt = Attempt {
             id: job.id.clone(),
             tenant: job.tenant.clone(),
+            created_at: job.created_at,
             number: job.attempt,
             fence: job.fence,
             deadline: self.clock.now() + limit,

@@ -63,6 +63,8 @@ impl World {
             expires_at: None,
             max_attempts: Some(3),
             timeout: None,
+            callback_url: None,
+            group: None,
             tags: vec![],
         };
         change(&mut new);

@@ -1,7 +1,10 @@
 //! The adapters on the engine's DynamoDB, in tables made as the template's, which no worker reads.
 
 use jiff::Timestamp;
-use millrace::aws::{DynamoCheckpoints, DynamoJobs, DynamoLimits, DynamoMail, DynamoMailLedger, DynamoSchedules, Keys};
+use millrace::aws::{
+    DynamoCheckpoints, DynamoCounters, DynamoGroups, DynamoJobs, DynamoLimits, DynamoMail, DynamoMailLedger,
+    DynamoSchedules, Keys,
+};
 use millrace::testing::conformance;
 use millrace_tests::Inside;
 
@@ -44,6 +47,17 @@ async fn the_keys_table_conforms() {
     let keys = Keys::new(inside.aws.dynamodb(), inside.copy_of("KeysTable").await);
     conformance::keys(&keys, &salt, now).await;
     conformance::token_keys(&keys).await;
+    let seconds = Timestamp::from_second(now.as_second()).expect("a time");
+    conformance::webhook_secrets(&keys, &salt, seconds).await;
+}
+
+#[tokio::test]
+async fn the_outbox_table_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let table = inside.copy_of("OutboxTable").await;
+    conformance::counters(&DynamoCounters::new(inside.aws.dynamodb(), table.clone()), &salt, now).await;
+    conformance::groups(&DynamoGroups::new(inside.aws.dynamodb(), table), &salt, now).await;
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod job_operations;
 mod jobs;
 mod lanes;
 mod limits;
+mod outbox;
 mod registration;
 mod schedule;
 mod schedules;

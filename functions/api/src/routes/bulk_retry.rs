@@ -115,6 +115,8 @@ pub async fn retry(
         expires_at: None,
         max_attempts: None,
         timeout: None,
+        callback_url: None,
+        group: None,
         tags: Vec::new(),
     };
     answer(&api, &accept::submit(&api.intake, new, now).await?).await

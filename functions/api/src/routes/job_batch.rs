@@ -168,7 +168,7 @@ async fn checked(api: &Api, tenant: &Tenant, mut entry: Value, now: Timestamp) -
             return Err(Problem::invalid(faults));
         }
     };
-    let new = new_job(tenant, key, request, now, faults)?;
+    let new = new_job(tenant, key, request, api.reach, now, faults)?;
     check_owner(api, tenant, new.kind, &new.payload).await?;
     Ok(new)
 }

@@ -61,6 +61,13 @@ pub struct JobView {
     pub max_attempts: u32,
     /// Its labels.
     pub tags: Vec<String>,
+    /// To be called when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<String>,
+    /// The group it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "grp_0197b3f2a4c87d0e9b61f2c35a7e4d18")]
+    pub group: Option<String>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -121,6 +128,8 @@ impl JobView {
             attempt: job.attempt,
             max_attempts: job.max_attempts,
             tags: job.tags.clone(),
+            callback_url: job.callback_url.clone().map(String::from),
+            group: job.group.as_ref().map(|member| member.group.to_string()),
             created_at: job.created_at,
             updated_at: job.updated_at,
             run_at: job.run_at,

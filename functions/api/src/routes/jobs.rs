@@ -15,8 +15,9 @@ use millrace::accept::{self, Accepted, NewJob};
 use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::job::Job;
 use millrace::domain::lane::{Lane, OrderingKey, Priority};
+use millrace::domain::target::{CallbackUrl, Reach};
 use millrace::job::Job as _;
-use millrace::jobs::{Kind, Welcome, kind, public_kinds};
+use millrace::jobs::{Kind, Webhook, Welcome, kind, public_kinds};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ const FARTHEST: SignedDuration = SignedDuration::from_hours(366 * 24);
 const LONGEST_ATTEMPT: u64 = 900;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// A job to be done.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -77,10 +78,16 @@ pub struct JobRequest {
     #[serde(default)]
     #[schema(max_items = 10)]
     tags: Vec<String>,
+    /// To be called when the job is `succeeded`, `dead` or `cancelled`: a POST signed as
+    /// [Standard Webhooks](https://www.standardwebhooks.com) has it, tried again for about a day and a half. An https URL at
+    /// a public address.
+    #[serde(default)]
+    #[schema(max_length = 2_000, example = "https://example.com/jobs")]
+    callback_url: Option<String>,
 }
 
 impl JobRequest {
-    /// The names of the fields given that say when, or after what, which a schedule does not leave to its jobs.
+    /// The names of the fields given that a schedule does not leave to its jobs: when, after what, whom to call.
     pub(crate) fn times(&self) -> Vec<&'static str> {
         let given = [
             ("run_at", self.run_at.is_some()),
@@ -88,6 +95,7 @@ impl JobRequest {
             ("expires_at", self.expires_at.is_some()),
             // What has an order knows no delay.
             ("ordering_key", self.ordering_key.is_some()),
+            ("callback_url", self.callback_url.is_some()),
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }
@@ -119,7 +127,7 @@ pub async fn submit(
     let now = api.now();
     let mut faults = Vec::new();
     let key = idempotency_key(&headers, &mut faults);
-    let new = new_job(&caller.tenant, key, body, now, faults)?;
+    let new = new_job(&caller.tenant, key, body, api.reach, now, faults)?;
     check_owner(&api, &new.tenant, new.kind, &new.payload).await?;
     let accepted = accept::submit(&api.intake, new, now).await?;
     answer(&api, &accepted).await
@@ -141,6 +149,7 @@ pub(crate) fn new_job(
     tenant: &Tenant,
     key: Option<String>,
     body: Body<JobRequest>,
+    reach: Reach,
     now: Timestamp,
     mut faults: Vec<Fault>,
 ) -> Answer<NewJob> {
@@ -174,6 +183,13 @@ pub(crate) fn new_job(
         faults.push(Fault::at("/expires_at", "must be after the time the job may start"));
     }
     check_tags(&request.tags, &mut faults);
+    let callback_url = request.callback_url.and_then(|text| match CallbackUrl::parse(&text, reach) {
+        Ok(url) => Some(url),
+        Err(why) => {
+            faults.push(Fault::at("/callback_url", why.to_string()));
+            None
+        }
+    });
     let kind = match kind {
         Some(kind) if faults.is_empty() => kind,
         _ => return Err(Problem::invalid(faults)),
@@ -191,6 +207,8 @@ pub(crate) fn new_job(
         expires_at: request.expires_at.map(millis),
         max_attempts: request.max_attempts,
         timeout: request.timeout_seconds.map(Duration::from_secs),
+        callback_url,
+        group: None,
         tags: request.tags,
     })
 }
@@ -214,8 +232,13 @@ pub(crate) fn checked_payload(payload: Map<String, Value>) -> Answer<Value> {
     Ok(payload)
 }
 
-/// A job may be about nobody but the tenant's own users.
+/// A job may be about nobody but the tenant's own users, and call nobody who must not be called.
 pub(crate) async fn check_owner(api: &Api, tenant: &Tenant, kind: &Kind, payload: &Value) -> Answer<()> {
+    if kind.name == Webhook::KIND {
+        let Webhook { url, .. } = Webhook::deserialize(payload).map_err(|_| Problem::internal())?;
+        let checked = CallbackUrl::parse(&url, api.reach);
+        return checked.map(drop).map_err(|why| Problem::invalid(vec![Fault::at("/payload/url", why.to_string())]));
+    }
     if kind.name != Welcome::KIND {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 pub mod bulk_retry;
 pub mod campaign_view;
 pub mod campaigns;
+pub mod groups;
 pub mod job_batch;
 pub mod job_list;
 pub mod job_operations;
@@ -12,6 +13,7 @@ pub mod kinds;
 pub mod meta;
 pub mod newsletters;
 pub mod schedules;
+pub mod stats;
 pub mod subscribers;
 pub mod unsubscribe;
 pub mod users;

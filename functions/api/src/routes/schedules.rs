@@ -172,7 +172,7 @@ pub async fn put(
         faults.push(Fault::at(format!("/job/{field}"), "is not for a job of a schedule"));
     }
     let json = body.json.get("job").cloned().unwrap_or_default();
-    let job = match new_job(&caller.tenant, None, Body { value: job, json }, now, Vec::new()) {
+    let job = match new_job(&caller.tenant, None, Body { value: job, json }, api.reach, now, Vec::new()) {
         Ok(job) => job,
         Err(problem) => return Err(problem.below("/job").with(faults)),
     };

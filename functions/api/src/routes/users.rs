@@ -195,6 +195,8 @@ async fn welcome(api: &Api, user: &User, now: Timestamp) -> Answer<(Option<JobVi
         expires_at: None,
         max_attempts: None,
         timeout: None,
+        callback_url: None,
+        group: None,
         tags: Vec::new(),
     };
     let Accepted { job, replayed } = accept::submit(&api.intake, new, now).await?;

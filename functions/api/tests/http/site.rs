@@ -3,6 +3,7 @@
 
 use api::app::{Api, TokenBox, app};
 use api::auth::KeyRing;
+use api::routes::stats::Depths;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
@@ -10,12 +11,13 @@ use http_body_util::BodyExt;
 use millrace::accept::Intake;
 use millrace::domain::id::Tenant;
 use millrace::domain::key::Scope;
+use millrace::domain::target::Reach;
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey};
 use millrace::ports::Clock;
 use millrace::queues::JobQueues;
 use millrace::testing::{
-    ManualClock, MemoryBlobs, MemoryCampaigns, MemoryJobs, MemoryKeys, MemoryNewsletters, MemoryQueue, MemoryQueues,
-    MemorySchedules, MemorySubscribers, MemoryUsers,
+    ManualClock, MemoryBlobs, MemoryCampaigns, MemoryCounters, MemoryDepths, MemoryGroups, MemoryJobs, MemoryKeys,
+    MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules, MemorySubscribers, MemoryUsers,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
@@ -32,6 +34,9 @@ pub(crate) struct Site {
     pub(crate) run: MemoryQueue,
     pub(crate) operations: MemoryQueue,
     pub(crate) schedules: MemorySchedules,
+    pub(crate) groups: MemoryGroups,
+    pub(crate) counters: MemoryCounters,
+    pub(crate) depths: MemoryDepths,
     pub(crate) users: MemoryUsers,
     pub(crate) newsletters: MemoryNewsletters,
     pub(crate) subscribers: MemorySubscribers,
@@ -102,6 +107,7 @@ impl Site {
             queues.get("email"),
             queues.get("newsletter-run"),
         );
+        let (groups, counters, depths) = (MemoryGroups::default(), MemoryCounters::default(), MemoryDepths::default());
         let (users, newsletters) = (MemoryUsers::default(), MemoryNewsletters::default());
         let (subscribers, campaigns) = (MemorySubscribers::default(), MemoryCampaigns::default());
         let (keys, schedules) = (MemoryKeys::default(), MemorySchedules::default());
@@ -112,6 +118,9 @@ impl Site {
         let mut api = Api {
             intake: Intake { jobs: Arc::new(jobs.clone()), blobs: Arc::new(blobs.clone()), queues: job_queues },
             schedules: Arc::new(schedules.clone()),
+            groups: Arc::new(groups.clone()),
+            counters: Arc::new(counters.clone()),
+            depths: Depths::new(Arc::new(depths.clone())),
             users: Arc::new(users.clone()),
             newsletters: Arc::new(newsletters.clone()),
             subscribers: Arc::new(subscribers.clone()),
@@ -119,6 +128,7 @@ impl Site {
             run: Arc::new(run.clone()),
             keys: KeyRing::new(Arc::new(keys.clone())),
             tokens: TokenBox::new(Arc::new(keys.clone()), TokenKey::generate(&[5; TOKEN_KEY_BYTES])),
+            reach: Reach::Public,
             longest_attempt: Duration::from_secs(28),
             clock: shared,
         };
@@ -135,6 +145,9 @@ impl Site {
             run,
             operations,
             schedules,
+            groups,
+            counters,
+            depths,
             users,
             newsletters,
             subscribers,

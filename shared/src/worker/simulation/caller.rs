@@ -85,6 +85,8 @@ impl Caller {
             expires_at: self.expires_after.map(|after| now + after),
             max_attempts: Some(self.max_attempts),
             timeout: None,
+            callback_url: None,
+            group: None,
             tags: vec![],
         }
     }
