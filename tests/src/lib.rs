@@ -2,6 +2,7 @@
 //!
 //! The stack is named by the environment that `millrace local exec` gives the command it runs.
 
+pub mod cli;
 pub mod processes;
 pub mod stack;
 

@@ -13,6 +13,7 @@ mod jobs;
 mod lanes;
 mod limits;
 mod outbox;
+mod operator;
 mod registration;
 mod schedule;
 mod schedules;
