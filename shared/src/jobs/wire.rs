@@ -163,7 +163,7 @@ mod tests {
     fn an_ordered_message_is_sent_anew_when_its_job_is_tried_anew_and_not_before() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let key = OrderingKey::parse("k").unwrap();
-        let first = Job { ordering_key: Some(key.clone()), ..queued_job("1", at(0)) };
+        let first = Job { ordering_key: Some(key), ..queued_job("1", at(0)) };
         let numbers = |job: &Job| match JobMessage::carrying(job, None, Duration::from_secs(9)) {
             Message { group: Some(Group::Ordered { group, deduplication }), delay: Duration::ZERO, .. } => {
                 (group, deduplication)

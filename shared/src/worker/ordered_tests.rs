@@ -171,12 +171,12 @@ async fn late_in_an_invocation_the_rest_of_a_key_is_handed_back() {
 /// What an attempt comes to.
 #[derive(Debug, Clone, Copy)]
 enum Comes {
-    ToAnEnd,
-    ToARetry,
-    ToASnooze,
-    ToAPanic,
-    ToDeath,
-    ToNothing,
+    End,
+    Retry,
+    Snooze,
+    Panic,
+    Death,
+    Nothing,
 }
 
 /// The jobs of the lane by key, in the order in which they were submitted, with what their attempts come to.
@@ -198,15 +198,15 @@ fn planned(world: &World, plan: Arc<Mutex<Plan>>) -> Handlers {
                     return Err(Failure::Dead(anyhow::anyhow!("out of order")));
                 }
                 let left = &mut key[place].1;
-                if left.is_empty() { Comes::ToAnEnd } else { left.remove(0) }
+                if left.is_empty() { Comes::End } else { left.remove(0) }
             };
             match comes {
-                Comes::ToAnEnd => Ok(Value::Null),
-                Comes::ToARetry => Err(Failure::Retry(anyhow::anyhow!("planned"))),
-                Comes::ToASnooze => Err(Failure::Snooze(Duration::from_secs(3_000))),
-                Comes::ToAPanic => panic!("as asked"),
-                Comes::ToDeath => Err(Failure::Dead(anyhow::anyhow!("planned"))),
-                Comes::ToNothing => std::future::pending().await,
+                Comes::End => Ok(Value::Null),
+                Comes::Retry => Err(Failure::Retry(anyhow::anyhow!("planned"))),
+                Comes::Snooze => Err(Failure::Snooze(Duration::from_secs(3_000))),
+                Comes::Panic => panic!("as asked"),
+                Comes::Death => Err(Failure::Dead(anyhow::anyhow!("planned"))),
+                Comes::Nothing => std::future::pending().await,
             }
         }
     })
@@ -220,7 +220,7 @@ proptest! {
         jobs in prop::collection::vec((0_u8..3, prop::collection::vec(0_usize..6, 0..4)), 1..20), seed: u64,
     ) {
         const WHAT: [Comes; 6] = [
-            Comes::ToAnEnd, Comes::ToARetry, Comes::ToASnooze, Comes::ToAPanic, Comes::ToDeath, Comes::ToNothing,
+            Comes::End, Comes::Retry, Comes::Snooze, Comes::Panic, Comes::Death, Comes::Nothing,
         ];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let (world, mut dice) = (World::new(), fastrand::Rng::with_seed(seed));

@@ -40,7 +40,7 @@ impl Caller {
         } else if dice.u8(0..3) == 0 {
             payload["sleep_ms"] = json!(dice.u64(1..25_000));
         }
-        let ordered = dice.u8(0..10) < if seed / PARTS % 2 == 0 { 8 } else { 1 };
+        let ordered = dice.u8(0..10) < if (seed / PARTS).is_multiple_of(2) { 8 } else { 1 };
         let ordering_key = ordered.then(|| OrderingKey::parse(dice.u8(0..2).to_string()).unwrap());
         let delays = [0..1, 0..1, 1..60, 800..901, 901..4_000];
         let range = if ordered { 0..1 } else { delays[dice.usize(0..5)].clone() };
