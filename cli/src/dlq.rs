@@ -3,6 +3,7 @@
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
+use jiff::Timestamp;
 use millrace::{
     aws::{Aws, SqsDeadLetters},
     domain::lane::Lane,
@@ -119,7 +120,7 @@ impl Dead {
 }
 
 async fn pass(which: &Which, bodies: bool, redrive: bool) -> anyhow::Result<()> {
-    let (aws, stack) = (Aws::load().await, which.stack.as_str());
+    let (aws, stack, now) = (Aws::load().await, which.stack.as_str(), Timestamp::now());
     let found = aws.dead_letters(stack).await.with_context(|| {
         format!("the queues of stack {stack} could not be listed: are region and credentials those of its account?")
     })?;
@@ -140,7 +141,7 @@ async fn pass(which: &Which, bodies: bool, redrive: bool) -> anyhow::Result<()> 
         let to = |letter: &DeadLetter| Arc::new(aws.queue_at(dead.target(letter, stack))) as Arc<dyn Queue>;
         let then = if redrive { Then::Redrive(&to) } else { Then::Look };
         let step = |fitting| bar.set_message(format!("{}: {fitting} letters", dead.worker));
-        let passed = go_through(letters, &filter, then, step).await?;
+        let passed = go_through(letters, &filter, then, now, step).await?;
         sent += passed.sent;
         for letter in &passed.letters {
             let view = view(dead, letter, bodies);
@@ -197,7 +198,6 @@ fn show(view: &Value) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
 
     fn letter(source: Option<&str>) -> DeadLetter {
         let (id, body) = ("m".to_owned(), "{{".to_owned());

@@ -2,6 +2,7 @@
 
 use crate::jobs::JobMessage;
 use crate::ports::{DeadLetter, DeadLetters, Group, Message, PortError, Queue};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ pub struct Passed {
 }
 
 /// Goes through the letters of a queue. A letter is deleted only after it was sent; ending in between leaves it on both queues,
-/// which harms no job. What is left is shown to others again at the end. `step` is told how many fitted so far.
+/// which harms no job. What is left is shown to others again at the end. Only letters from before `now` are looked at: what a
+/// worker puts aside again would else go round for ever. `step` is told how many fitted so far.
 ///
 /// # Errors
 /// When the queue of dead letters cannot be read.
@@ -72,10 +74,11 @@ pub async fn go_through(
     dead: &dyn DeadLetters,
     filter: &Filter,
     then: Then<'_>,
+    now: Timestamp,
     step: impl Fn(usize),
 ) -> Result<Passed, PortError> {
     let (mut passed, mut left) = (Passed::default(), Vec::new());
-    let read = passing(dead, filter, then, &mut passed, &mut left, step).await;
+    let read = passing(dead, filter, then, now, &mut passed, &mut left, step).await;
     dead.show(&left).await?;
     read.map(|()| passed)
 }
@@ -84,6 +87,7 @@ async fn passing(
     dead: &dyn DeadLetters,
     filter: &Filter,
     then: Then<'_>,
+    now: Timestamp,
     passed: &mut Passed,
     left: &mut Vec<DeadLetter>,
     step: impl Fn(usize),
@@ -94,7 +98,7 @@ async fn passing(
         let mut news = false;
         for letter in dead.receive(HIDE).await? {
             // One that comes again was hidden too long ago: all were looked at.
-            let new = known.insert(letter.id.clone());
+            let new = letter.sent_at < now && known.insert(letter.id.clone());
             news |= new;
             if !new || full(passed) || passed.failed.is_some() || !filter.fits(&letter) {
                 left.push(letter);
@@ -137,10 +141,12 @@ async fn moved(dead: &dyn DeadLetters, to: &dyn Queue, letter: &DeadLetter) -> R
 mod tests {
     use super::*;
     use crate::domain::id::Tenant;
+    use crate::ports::Clock as _;
     use crate::testing::{ManualClock, MemoryQueue};
     use serde_json::json;
 
     struct World {
+        clock: Arc<ManualClock>,
         dead: MemoryQueue,
         work: MemoryQueue,
     }
@@ -148,18 +154,19 @@ mod tests {
     fn world(suffix: &str) -> World {
         let clock = Arc::new(ManualClock::default());
         let queue = |name: &str| MemoryQueue::named(&format!("{name}{suffix}"), clock.clone());
-        World { dead: queue("echo-dead"), work: queue("echo") }
+        World { dead: queue("echo-dead"), work: queue("echo"), clock }
     }
 
     impl World {
         async fn letter(&self, body: &str, group: Option<Group>) {
             let message = Message { body: body.to_owned(), delay: Duration::ZERO, group };
             self.dead.send_one(message).await.unwrap();
+            self.clock.advance(Duration::from_millis(1));
         }
 
         async fn redrive(&self, filter: &Filter) -> Passed {
             let to = |_: &DeadLetter| Arc::new(self.work.clone()) as Arc<dyn Queue>;
-            go_through(&self.dead, filter, Then::Redrive(&to), |_| ()).await.unwrap()
+            go_through(&self.dead, filter, Then::Redrive(&to), self.clock.now(), |_| ()).await.unwrap()
         }
     }
 
@@ -168,7 +175,7 @@ mod tests {
     }
 
     fn shown(queue: &MemoryQueue) -> bool {
-        queue.all().iter().all(|message| message.visible_at <= message.sent_at)
+        queue.all().iter().all(|message| message.visible_at <= message.sent_at + Duration::from_secs(1))
     }
 
     #[tokio::test]
@@ -178,7 +185,7 @@ mod tests {
             world.letter(&format!("garbled {i}"), None).await;
         }
         let filter = Filter { contains: Some("garbled".into()), ..Filter::default() };
-        let passed = go_through(&world.dead, &filter, Then::Look, |_| ()).await.unwrap();
+        let passed = go_through(&world.dead, &filter, Then::Look, world.clock.now(), |_| ()).await.unwrap();
         assert_eq!((passed.letters.len(), passed.sent), (25, 0));
         assert_eq!((world.dead.all().len(), world.work.all().len()), (25, 0));
         assert!(shown(&world.dead));
@@ -212,6 +219,19 @@ mod tests {
         assert_eq!((bodies(&world.dead), bodies(&world.work)), (vec!["one".to_owned()], vec![]));
         assert!(shown(&world.dead));
         assert_eq!(world.redrive(&Filter::default()).await.sent, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_put_aside_again_does_not_go_round() {
+        let world = world("");
+        for i in 0..12 {
+            world.letter(&format!("{i}"), None).await;
+        }
+        let back = |_: &DeadLetter| Arc::new(world.dead.clone()) as Arc<dyn Queue>;
+        let now = world.clock.now();
+        let passed = go_through(&world.dead, &Filter::default(), Then::Redrive(&back), now, |_| ()).await.unwrap();
+        assert_eq!((passed.sent, world.dead.all().len()), (12, 12));
+        assert!(shown(&world.dead));
     }
 
     #[tokio::test]
