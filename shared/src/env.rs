@@ -38,6 +38,8 @@ pub const SEND_RATE: &str = "SEND_RATE";
 pub const SETTLE_SECONDS: &str = "SETTLE_SECONDS";
 /// Seconds a queue worker has for one batch, a whole number.
 pub const WORKER_TIMEOUT: &str = "WORKER_TIMEOUT";
+/// The function's name, set by Lambda.
+pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 /// `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 

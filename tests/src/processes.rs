@@ -4,10 +4,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 
-/// The processes that run this function of the stack: those whose environment says so and names the stack's own engine.
+/// The processes that run this function of the stack: those whose environment says so and names the stack's own engine,
+/// or the proxy in front of it.
 #[must_use]
 pub fn of(function: &str) -> Vec<Pid> {
-    let engine = std::env::var("AWS_ENDPOINT_URL").expect("AWS_ENDPOINT_URL");
+    let engine = std::env::var("MILLRACE_PROXY_URL").or_else(|_| std::env::var("AWS_ENDPOINT_URL"));
+    let engine = engine.expect("AWS_ENDPOINT_URL");
     let wanted = [format!("AWS_LAMBDA_FUNCTION_NAME={function}"), format!("AWS_ENDPOINT_URL={engine}")];
     let folders = fs::read_dir("/proc").expect("/proc").flatten();
     folders

@@ -98,7 +98,7 @@ impl Stack {
         Self {
             http: self.http.clone(),
             api: self.api.clone(),
-            key: key.reveal().to_owned(),
+            key: key.reveal(),
             mailbox: self.mailbox.clone(),
             name: self.name.clone(),
         }
@@ -204,12 +204,56 @@ impl Stack {
     /// # Errors
     /// When the function fails.
     pub async fn invoke(&self, function: &str) -> anyhow::Result<Value> {
+        self.invoke_with(function, &json!({})).await
+    }
+
+    /// Calls a function with an event.
+    ///
+    /// # Errors
+    /// When the function fails.
+    pub async fn invoke_with(&self, function: &str, event: &Value) -> anyhow::Result<Value> {
         let endpoint = variable("AWS_ENDPOINT_URL")?;
         let name = format!("{}-{function}", self.name);
         let url = format!("{endpoint}/2015-03-31/functions/{name}/invocations");
-        let answer = self.ask(self.http.post(url).header("authorization", CREDENTIAL).body("{}")).await;
+        let answer = self.ask(self.http.post(url).header("authorization", CREDENTIAL).json(event)).await;
         if !answer.status.is_success() || answer.headers.contains_key("x-amz-function-error") {
             bail!("{name}: {} {}", answer.status, answer.text);
+        }
+        Ok(answer.body)
+    }
+
+    /// How the functions' AWS calls are disturbed from now on; `{}` ends it.
+    ///
+    /// # Panics
+    /// When there is no proxy.
+    pub async fn faults(&self, faults: &Value) {
+        let url = format!("{}/_proxy/faults", variable("MILLRACE_PROXY_URL").expect("a proxy"));
+        let answer = self.ask(self.http.put(url).json(faults)).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+    }
+
+    /// How many of the functions' AWS calls were disturbed so far.
+    ///
+    /// # Panics
+    /// When there is no proxy.
+    pub async fn disturbed(&self) -> u64 {
+        let url = format!("{}/_proxy/calls", variable("MILLRACE_PROXY_URL").expect("a proxy"));
+        let functions = self.ask(self.http.get(url)).await.body;
+        let operations =
+            functions.as_object().into_iter().flatten().filter_map(|(_, calls)| calls.as_object()).flatten();
+        let number = |count: &Value, name: &str| count[name].as_u64().unwrap_or(0);
+        operations.map(|(_, count)| number(count, "throttled") + number(count, "answers_lost")).sum()
+    }
+
+    /// A request to Lambda's own API, as an operator makes it.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn control(&self, method: &str, url: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.request(method.parse()?, url).header("authorization", CREDENTIAL);
+        let answer = self.ask(if body.is_null() { request } else { request.json(body) }).await;
+        if !answer.status.is_success() {
+            bail!("{method} {url}: {} {}", answer.status, answer.text);
         }
         Ok(answer.body)
     }

@@ -15,6 +15,8 @@ const ACCESS_KEY: &str = "test";
 pub(crate) struct Addresses {
     /// The engine: all AWS services.
     pub(crate) engine: String,
+    /// Where the functions find the engine: the proxy in front of it, if there is one.
+    pub(crate) functions: String,
     /// The mailbox: SES v2, and the inbox in the browser.
     pub(crate) mailbox: String,
     /// The HTTP API.
@@ -31,7 +33,12 @@ impl Addresses {
         let engine = format!("http://127.0.0.1:{}", memory.engine_port);
         // Fixed by the name, so that the links in mails hold when the API is deployed anew.
         let api_id = fingerprint([memory.name.as_bytes()])[..8].to_owned();
+        let functions = match memory.proxy_port {
+            0 => engine.clone(),
+            port => format!("http://127.0.0.1:{port}"),
+        };
         Self {
+            functions,
             mailbox: format!("http://127.0.0.1:{}", memory.mailbox_port),
             api: format!("{engine}/_aws/execute-api/{api_id}/$default"),
             feedback_queue: format!("{engine}/{ACCOUNT}/{}-feedback", memory.name),
@@ -42,8 +49,17 @@ impl Addresses {
 
     /// What AWS clients need to talk to the engine.
     pub(crate) fn aws(&self) -> BTreeMap<String, String> {
+        self.aws_at(&self.engine)
+    }
+
+    /// What the functions need to talk to the engine.
+    pub(crate) fn functions_aws(&self) -> BTreeMap<String, String> {
+        self.aws_at(&self.functions)
+    }
+
+    fn aws_at(&self, endpoint: &str) -> BTreeMap<String, String> {
         let variables = [
-            ("AWS_ENDPOINT_URL", self.engine.as_str()),
+            ("AWS_ENDPOINT_URL", endpoint),
             ("AWS_ENDPOINT_URL_SESV2", &self.mailbox),
             ("AWS_REGION", REGION),
             ("AWS_DEFAULT_REGION", REGION),

@@ -19,6 +19,7 @@ use crate::{print::step, project::Project};
 /// All programs share the features of their dependencies, so that none of these is compiled twice.
 const WHOLE: [&str; 1] = ["--workspace"];
 const MAILBOX: &str = "millrace-mailbox";
+const PROXY: &str = "millrace-proxy";
 
 /// What was built.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Build {
     pub(crate) functions: String,
     /// The mailbox's program.
     pub(crate) mailbox: PathBuf,
+    /// The program of the proxy in front of the engine.
+    pub(crate) proxy: PathBuf,
     /// Says whether the mailbox is the same as at another time.
     pub(crate) mailbox_fingerprint: String,
 }
@@ -49,8 +52,8 @@ pub(crate) async fn build(project: &Project, tools: &Tools) -> anyhow::Result<Bu
     // The mailbox; and the functions' programs again where cargo keeps them, for cargo-lambda takes them away and its
     // copies are new each time.
     let mut build = cargo(project);
-    build.args(["build", "--quiet"]).args(WHOLE).args(&chosen).args(["--bin", MAILBOX]);
-    run_shown(&mut build).await.context("the mailbox could not be built")?;
+    build.args(["build", "--quiet"]).args(WHOLE).args(&chosen).args(["--bin", MAILBOX, "--bin", PROXY]);
+    run_shown(&mut build).await.context("the mailbox and the proxy could not be built")?;
 
     let built = built_folder(project).await?;
     let changed = functions.iter().map(|name| change(&built.join(name))).collect::<anyhow::Result<Vec<_>>>()?;
@@ -59,6 +62,7 @@ pub(crate) async fn build(project: &Project, tools: &Tools) -> anyhow::Result<Bu
         functions: fingerprint(changed.iter().map(String::as_bytes)),
         mailbox_fingerprint: change(&mailbox)?,
         mailbox,
+        proxy: built.join(PROXY),
     })
 }
 

@@ -1,4 +1,4 @@
-//! The two background processes: the AWS engine and the mailbox.
+//! The background processes: the AWS engine, the mailbox and, for tests, a proxy in front of the engine.
 
 use anyhow::{Context, bail};
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, time::Duration};
@@ -18,6 +18,9 @@ pub(crate) const ENGINE: &str = "engine";
 /// Name of the mailbox's process, its log and its record.
 pub(crate) const MAILBOX: &str = "mailbox";
 
+/// Name of the process in front of the engine, its log and its record.
+pub(crate) const PROXY: &str = "proxy";
+
 /// The AWS services the template uses; the engine refuses all others.
 const SERVICES: &str = "apigateway,cloudformation,dynamodb,events,iam,lambda,logs,monitoring,s3,scheduler,ses,sqs,sts";
 
@@ -27,6 +30,7 @@ const POLLER_ERROR: &str = "ESM SQS poller error";
 /// How long the engine may take to save its state.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(15);
 const MAILBOX_PATIENCE: Duration = Duration::from_secs(10);
+const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts the engine unless it runs. `true` when what it had is lost in part: it was not stopped properly before, or its
@@ -54,7 +58,7 @@ pub(crate) async fn start_engine(
 /// Exactly what the engine needs: the functions it runs inherit it, so nothing of the developer's may be in it.
 fn engine_environment(state: &StateDir, memory: &Memory, addresses: &Addresses) -> BTreeMap<String, String> {
     let path = |name: &str| state.path(name).to_string_lossy().into_owned();
-    let mut environment = addresses.aws();
+    let mut environment = addresses.functions_aws();
     let own = [
         ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
@@ -107,11 +111,29 @@ pub(crate) async fn start_mailbox(
     ready(state, MAILBOX, process, &format!("{}/health", addresses.mailbox), http).await
 }
 
+/// Starts the proxy between the functions and the engine, if one is wanted and none runs.
+pub(crate) async fn start_proxy(
+    state: &StateDir,
+    program: &Path,
+    memory: &Memory,
+    http: &reqwest::Client,
+) -> anyhow::Result<()> {
+    if memory.proxy_port == 0 || matches!(process::find(state, PROXY), Found::Running(_)) {
+        return Ok(());
+    }
+    let addresses = Addresses::of(memory);
+    step(PROXY, format_args!("starting on 127.0.0.1:{}", memory.proxy_port));
+    let port = memory.proxy_port.to_string();
+    let arguments: [&OsStr; 4] = ["--port".as_ref(), port.as_ref(), "--engine-url".as_ref(), addresses.engine.as_ref()];
+    let process = process::start(state, PROXY, program, &arguments, &addresses.aws())?;
+    ready(state, PROXY, process, &format!("{}/_proxy/health", addresses.functions), http).await
+}
+
 /// Fails when another program has a port that is needed.
 pub(crate) fn check_ports(state: &StateDir, memory: &Memory) -> anyhow::Result<()> {
-    for (name, port) in [(ENGINE, memory.engine_port), (MAILBOX, memory.mailbox_port)] {
+    for (name, port) in [(ENGINE, memory.engine_port), (MAILBOX, memory.mailbox_port), (PROXY, memory.proxy_port)] {
         let runs = matches!(process::find(state, name), Found::Running(_));
-        if !runs && !is_free(port) {
+        if port != 0 && !runs && !is_free(port) {
             bail!("port {port} is taken by another program: choose one with --{name}-port, or say --free-ports");
         }
     }
@@ -144,10 +166,10 @@ async fn ready(
     }
 }
 
-/// Stops both. Says what it stopped.
+/// Stops them. Says what it stopped.
 pub(crate) async fn stop(state: &StateDir) -> anyhow::Result<()> {
     // The engine first: its functions still send mail.
-    for (name, patience) in [(ENGINE, ENGINE_PATIENCE), (MAILBOX, MAILBOX_PATIENCE)] {
+    for (name, patience) in [(ENGINE, ENGINE_PATIENCE), (MAILBOX, MAILBOX_PATIENCE), (PROXY, PROXY_PATIENCE)] {
         let was = process::find(state, name);
         if process::stop(state, name, patience).await?
             && let Found::Running(process) = was

@@ -51,7 +51,11 @@ pub(crate) enum Command {
     /// Show what the functions logged in the last ten minutes, or the log of a process.
     Logs(logs::Options),
     /// Install the tools alone: cargo-lambda, the SAM CLI, cfn-lint and the engine. `up` does it too.
-    Tools,
+    Tools {
+        /// Install only what infra/local/<NAME>.txt lists, into a folder of its own: schemathesis.
+        #[arg(long, value_name = "NAME", value_parser = stack_name)]
+        only: Option<String>,
+    },
     /// Run a command against a new, empty system of its own, then take it down. Exit code: the command's.
     Exec(exec::Options),
 }
@@ -81,6 +85,9 @@ pub(crate) struct UpOptions {
     /// Take free ports where none are asked for.
     #[arg(long)]
     free_ports: bool,
+    /// Lead the functions' AWS calls through a proxy that counts and disturbs them, for tests.
+    #[arg(long)]
+    proxy: bool,
     /// A parameter of infra/template.yaml, instead of its local value. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = deploy::parse_parameter)]
     param: Vec<(String, String)>,
@@ -140,7 +147,8 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status { place, json } => status::status(&place.existing(&project)?, json).await,
         Command::Logs(options) => logs::logs(&project, &options).await,
-        Command::Tools => Tools::ensure(&project).await.map(|_| ExitCode::SUCCESS),
+        Command::Tools { only: None } => Tools::ensure(&project).await.map(|_| ExitCode::SUCCESS),
+        Command::Tools { only: Some(name) } => tools::ensure_only(&project, &name).await.map(|()| ExitCode::SUCCESS),
         Command::Exec(options) => exec::exec(&project, &options).await,
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     pub(crate) engine_port: u16,
     /// Port of the mailbox; 0 before the first start.
     pub(crate) mailbox_port: u16,
+    /// Port of the proxy in front of the engine; 0 when there is none.
+    pub(crate) proxy_port: u16,
     /// Fingerprint of what the engine has deployed.
     pub(crate) deployed: Option<String>,
     /// Fingerprint of the mailbox that was started last.

@@ -31,6 +31,7 @@ pub(crate) async fn up(
     let tools = Tools::ensure(project).await?;
     let build = build(project, &tools).await?;
 
+    engine::start_proxy(state, &build.proxy, &memory, &http).await?;
     if engine::start_engine(state, &tools, &memory, &http).await? && memory.deployed.take().is_some() {
         step(engine::ENGINE, "has lost what it had: the stack is deployed anew");
     }
@@ -99,6 +100,12 @@ fn plan(state: &StateDir, options: &UpOptions) -> anyhow::Result<Memory> {
     if differs {
         bail!("the system that runs has another name or other ports: `millrace local down` first");
     }
+    if options.proxy && memory.proxy_port == 0 {
+        if running {
+            bail!("the system that runs has no proxy: `millrace local down` first");
+        }
+        memory.proxy_port = free_port().context("no port of 127.0.0.1 is free")?;
+    }
     if memory.name != options.name {
         memory.name.clone_from(&options.name);
         memory.deployed = None;
@@ -116,6 +123,9 @@ fn variables(state: &StateDir, memory: &Memory, addresses: &Addresses, key: Stri
         ("MILLRACE_STATE_DIR", state.root().to_string_lossy().into_owned()),
     ];
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    if memory.proxy_port != 0 {
+        variables.insert("MILLRACE_PROXY_URL".to_owned(), addresses.functions.clone());
+    }
     variables
 }
 

@@ -52,7 +52,7 @@ use crate::ports::{PortError, Queue, SystemClock};
 use crate::queues::{JobQueues, OwnQueues};
 use crate::worker::limits::Limiter;
 use crate::worker::runner::Runner;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::error::SdkError;
 use aws_smithy_http_client::tls;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -80,12 +80,16 @@ impl Aws {
             .connect_timeout(Duration::from_secs(3))
             .operation_attempt_timeout(Duration::from_secs(10))
             .build();
-        let config = aws_config::defaults(BehaviorVersion::latest())
+        // In the user agent, so that every call is told from whom it is: CloudTrail keeps it.
+        let name = env::optional(env::FUNCTION_NAME).and_then(|name| AppName::new(name).ok());
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .retry_config(RetryConfig::standard().with_max_attempts(4))
-            .timeout_config(timeouts)
-            .load()
-            .await;
+            .timeout_config(timeouts);
+        if let Some(name) = name {
+            loader = loader.app_name(name);
+        }
+        let config = loader.load().await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&config);
         Self { config, dynamodb }
     }

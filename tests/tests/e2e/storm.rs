@@ -1,115 +1,197 @@
+//! Thousands of jobs over all lanes, and mails, while workers are killed and calls to AWS are refused or lose their answers.
+
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
-use millrace_tests::{Answer, Stack, processes, stack::until};
+use millrace_tests::{Stack, processes, stack::until};
 use nix::sys::signal::{Signal, kill};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-const JOBS: usize = 600;
-const CALLERS: usize = 12;
-const MAX_ATTEMPTS: u64 = 10;
-const KILLS: usize = 12;
+const JOBS: usize = 5_000;
+/// Entries of one request.
+const BATCH: usize = 100;
+/// Requests at the same time.
+const CALLERS: usize = 4;
+/// Users that register: each gets one mail.
+const USERS: usize = 100;
+const KEYS: usize = 20;
+const MAX_ATTEMPTS: u64 = 20;
+/// Share of the functions' calls that are refused, and of those that are carried out and not answered.
+const THROTTLE: f64 = 0.05;
+const LOSE_ANSWER: f64 = 0.005;
+/// How long the storm may take until all is done.
+const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the job `i` is to do: most do nothing but answer, some take their time, fail for a while, or have to wait.
+/// What the job `i` is to do: most do nothing but answer, some take their time, fail for a while, have to wait, are urgent,
+/// or keep an order.
 fn request(run: &str, i: usize) -> Value {
-    let mut body = json!({"kind": "echo", "max_attempts": MAX_ATTEMPTS, "payload": {"message": format!("{run}-{i}")}});
+    let mut body = json!({
+        "kind": "echo", "max_attempts": MAX_ATTEMPTS, "payload": {"message": format!("{run}-{i}")},
+        "tags": [run], "idempotency_key": format!("{run}-{i}"),
+    });
     match i % 10 {
+        0 => body["priority"] = json!("high"),
         1 => body["payload"]["sleep_ms"] = json!(200),
         3 => {
             body["payload"]["fail"] = json!("transient");
             body["payload"]["fail_attempts"] = json!(1);
         }
         5 => body["delay_seconds"] = json!(1 + i % 7),
+        6 => body["priority"] = json!("low"),
         7 => body["payload"]["snooze_ms"] = json!(500),
+        9 => body["ordering_key"] = json!(key(i)),
         _ => {}
     }
     body
 }
 
-/// Submits until the answer is good, with the same key each time, as a caller does that must not lose anything.
-async fn submit(stack: &Stack, run: &str, i: usize) -> Answer {
-    let (key, body) = (format!("{run}-{i}"), request(run, i));
-    until("an accepted job", async || {
-        let request = stack.request(Method::POST, "/v1/jobs").header("idempotency-key", &key).json(&body);
-        let answer = stack.ask(request).await;
-        (answer.status == StatusCode::ACCEPTED).then_some(answer)
+fn key(i: usize) -> String {
+    format!("key-{}", i / 10 % KEYS)
+}
+
+/// Submits until every entry is accepted, with the same keys each time, as a caller does that must not lose anything.
+async fn submit(stack: &Stack, run: &str, batch: usize) -> Vec<String> {
+    let jobs: Vec<Value> = (batch * BATCH..(batch + 1) * BATCH).map(|i| request(run, i)).collect();
+    let body = json!({ "jobs": jobs });
+    until("a batch that is accepted whole", async || {
+        let answer = stack.ask(stack.request(Method::POST, "/v1/jobs/batch").json(&body)).await;
+        let results = answer.body["results"].as_array().filter(|_| answer.status == StatusCode::ACCEPTED)?;
+        results.iter().map(|result| result["job"]["id"].as_str().map(str::to_owned)).collect()
     })
     .await
 }
 
-/// Ends one worker now and then, until told to stop.
-async fn killer(function: &str, seed: u64, done: &AtomicUsize) -> usize {
-    // Enough of chance to be repeatable: which worker, and after how long.
-    let mut state = seed | 1;
-    let mut draw = |below: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % below
-    };
-    let mut killed = 0;
-    while done.load(Ordering::Relaxed) < JOBS && killed < KILLS {
-        sleep(Duration::from_millis(200 + draw(1_800))).await;
-        let workers = processes::of(function);
-        if let Some(worker) = workers.get(usize::try_from(draw(workers.len().max(1) as u64)).expect("small")) {
-            killed += usize::from(kill(*worker, Signal::SIGKILL).is_ok());
+/// Registers a user until it is answered.
+async fn register(stack: &Stack, run: &str, i: usize) {
+    let body = json!({"email": address(run, i), "name": "Storm"});
+    until("a registration", async || {
+        let answer = stack.ask(stack.request(Method::POST, "/v1/users").json(&body)).await;
+        matches!(answer.status, StatusCode::ACCEPTED | StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
+fn address(run: &str, i: usize) -> String {
+    format!("{run}-{i}@example.com")
+}
+
+/// Ends one process now and then, until told to stop. Says how many of which function.
+async fn killer(stack: &Stack, seed: u64, done: &AtomicBool) -> BTreeMap<&'static str, usize> {
+    // Workers most often; the api and what stands behind the table too.
+    const VICTIMS: [&str; 8] = ["echo", "echo", "echo", "echo", "email", "email", "outbox", "api"];
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut killed = BTreeMap::new();
+    while !done.load(Ordering::Relaxed) {
+        sleep(Duration::from_millis(dice.u64(200..1_500))).await;
+        let victim = dice.choice(VICTIMS).unwrap_or("echo");
+        let found = processes::of(&format!("{}-{victim}", stack.name));
+        if let Some(process) = dice.choice(found)
+            && kill(process, Signal::SIGKILL).is_ok()
+        {
+            *killed.entry(victim).or_default() += 1;
         }
     }
     killed
 }
 
+/// The jobs of the run by id, as the list shows them. The storm hits this caller too, who asks for a page until it comes.
+async fn listed(stack: &Stack, run: &str) -> BTreeMap<String, Value> {
+    let (mut jobs, mut cursor) = (BTreeMap::new(), None::<String>);
+    loop {
+        let mut query = vec![("tag", run.to_owned()), ("limit", "100".to_owned())];
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let answer = until("a page of the list", async || {
+            let answer = stack.ask(stack.request(Method::GET, "/v1/jobs").query(&query)).await;
+            (answer.status == StatusCode::OK).then_some(answer)
+        })
+        .await;
+        let page = answer.body["jobs"].as_array().into_iter().flatten();
+        jobs.extend(page.filter_map(|job| Some((job["id"].as_str()?.to_owned(), job.clone()))));
+        cursor = answer.body["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            return jobs;
+        }
+    }
+}
+
+fn is_final(job: &Value) -> bool {
+    matches!(job["state"].as_str(), Some("succeeded" | "dead" | "cancelled"))
+}
+
+fn time(job: &Value, name: &str) -> Timestamp {
+    job[name].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no {name} in {job}"))
+}
+
 #[tokio::test]
-async fn hundreds_of_jobs_end_once_each_while_their_workers_are_killed() {
+async fn thousands_of_jobs_end_once_each_while_workers_are_killed_and_calls_fail() {
     let (_gate, stack) = (super::alone().await, Stack::from_env());
     let seed = std::env::var("MILLRACE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let run = format!("storm-{}", Timestamp::now().as_millisecond());
-    let (began, done) = (Instant::now(), AtomicUsize::new(0));
-    let function = format!("{}-echo", stack.name);
-    let jobs = async {
-        let submitted: Vec<String> = stream::iter(0..JOBS)
-            .map(|i| {
-                let (stack, run) = (&stack, &run);
-                async move { submit(stack, run, i).await.str("/id").to_owned() }
-            })
-            .buffered(CALLERS)
-            .collect()
-            .await;
-        let ended: Vec<Answer> = stream::iter(&submitted)
-            .map(|id| async {
-                let job = stack.final_job(id).await;
-                done.fetch_add(1, Ordering::Relaxed);
-                job
-            })
-            .buffered(CALLERS)
-            .collect()
-            .await;
-        (submitted, ended)
+    let (began, done) = (Instant::now(), AtomicBool::new(false));
+    stack.faults(&json!({"throttle": THROTTLE, "lose_answer": LOSE_ANSWER, "seed": seed})).await;
+    let work = async {
+        let batches = stream::iter(0..JOBS / BATCH).map(|batch| submit(&stack, &run, batch)).buffered(CALLERS);
+        let submitted = async { batches.collect::<Vec<_>>().await.concat() };
+        let registered = stream::iter(0..USERS).for_each_concurrent(CALLERS, |i| register(&stack, &run, i));
+        let (submitted, ()) = tokio::join!(submitted, registered);
+        let jobs = loop {
+            assert!(began.elapsed() < PATIENCE, "not all jobs came to an end");
+            sleep(Duration::from_secs(3)).await;
+            let jobs = listed(&stack, &run).await;
+            if jobs.len() >= JOBS && jobs.values().all(is_final) {
+                break jobs;
+            }
+        };
+        done.store(true, Ordering::Relaxed);
+        (submitted, jobs)
     };
-    let ((submitted, ended), killed) = tokio::join!(jobs, killer(&function, seed, &done));
-    let mut ids = submitted.clone();
-    ids.sort();
-    ids.dedup();
-    assert_eq!(ids.len(), JOBS, "each key has a job of its own");
+    let ((submitted, jobs), killed) = tokio::join!(work, killer(&stack, seed, &done));
+    stack.faults(&json!({})).await;
+
+    assert_eq!(jobs.len(), JOBS, "a job was lost, or a key has two");
     let mut attempts: BTreeMap<u64, usize> = BTreeMap::new();
-    for (i, job) in ended.iter().enumerate() {
-        let attempt = job.number("/attempt");
-        assert_eq!(job.str("/state"), "succeeded", "{}", job.text);
-        assert_eq!(job.body["result"], json!({"message": format!("{run}-{i}"), "attempt": attempt}), "{}", job.text);
-        assert!((1..=MAX_ATTEMPTS).contains(&attempt), "{}", job.text);
+    for (i, id) in submitted.iter().enumerate() {
+        let job = &jobs[id];
+        let attempt = job["attempt"].as_u64().expect("attempts");
+        assert_eq!(job["state"], "succeeded", "{job}");
+        assert_eq!(job["result"], json!({"message": format!("{run}-{i}"), "attempt": attempt}), "{job}");
+        assert!((1..=MAX_ATTEMPTS).contains(&attempt), "{job}");
         *attempts.entry(attempt).or_default() += 1;
     }
-    assert!(killed > 0, "no worker was killed");
-    // What is left on the queue finds final jobs: nothing changes any more, whatever is delivered again.
-    sleep(Duration::from_secs(20)).await;
-    for (id, job) in submitted.iter().zip(&ended).step_by(7) {
-        assert_eq!(stack.job(id).await.body, job.body, "a final job changed");
+    // Within a batch the order is that of its entries; between batches that were under way together there is none.
+    for batch in submitted.chunks(BATCH) {
+        let mut last: BTreeMap<String, &Value> = BTreeMap::new();
+        for job in batch.iter().map(|id| &jobs[id]).filter(|job| job["ordering_key"].is_string()) {
+            let key = job["ordering_key"].as_str().expect("a key").to_owned();
+            if let Some(before) = last.insert(key, job) {
+                assert!(time(before, "finished_at") <= time(job, "started_at"), "out of order: {before} then {job}");
+            }
+        }
     }
+    until("one mail for each user", async || {
+        let mut missing = 0;
+        for i in 0..USERS {
+            let mails = stack.mails_to(&address(&run, i)).await.len();
+            assert!(mails <= 1, "{mails} mails to one user");
+            missing += 1 - mails;
+        }
+        (missing == 0).then_some(())
+    })
+    .await;
+    assert!(killed.values().sum::<usize>() > 10, "hardly a process was killed: {killed:?}");
+    let disturbed = stack.disturbed().await;
+    assert!(disturbed > JOBS as u64 / 20, "hardly a call was disturbed: {disturbed}");
+
+    // What is left on the queues finds final jobs: nothing changes any more, whatever is delivered again.
+    sleep(Duration::from_secs(20)).await;
+    assert!(listed(&stack, &run).await == jobs, "a final job changed");
     eprintln!(
-        "storm of seed {seed}: {JOBS} jobs, {killed} workers killed, 0 lost, {:.0} s, jobs by attempts {attempts:?}",
+        "storm of seed {seed}: {JOBS} jobs and {USERS} mails, killed {killed:?}, {disturbed} calls disturbed: 0 lost, \
+         0 twice, {:.0} s, jobs by attempts {attempts:?}",
         began.elapsed().as_secs_f64()
     );
 }
