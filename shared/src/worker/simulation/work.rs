@@ -52,7 +52,7 @@ impl Owners {
             Some(until) => {
                 let held = |other: &&Job| other.state == State::Running && other.lease_until > Some(attempt.now());
                 let live = |other: &&&Job| work.by_job.get(&other.id).is_some_and(|(fence, _)| *fence == other.fence);
-                if of_key.iter().filter(live).any(|other| held(other)) {
+                if of_key.iter().filter(live).any(held) {
                     work.beside.push(attempt.id.clone());
                 }
                 match work.by_job.insert(attempt.id.clone(), (attempt.fence, until)) {
