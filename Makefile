@@ -39,7 +39,7 @@ check: ## Format and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --test e2e -- -D warnings
 
-test: test-unit lint-infra test-e2e test-api bench-cost ## All tests; installs what they need
+test: test-unit lint-infra test-e2e ## All tests; installs what they need
 
 test-unit: ## Unit, property and in-memory tests
 	cargo test --workspace

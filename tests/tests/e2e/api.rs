@@ -26,7 +26,7 @@ async fn what_a_caller_sends_wrong_is_told_and_never_a_fault_of_ours() {
         (stack.post("/v1/jobs", &json!({"kind": "echo", "payload": {}, "colour": "red"})).await, 422),
         (stack.post("/v1/jobs", &json!({"kind": "nope", "payload": {}})).await, 422),
         (stack.post("/v1/jobs", &json!({"kind": "echo", "payload": {"sleep_ms": -1}})).await, 422),
-        (stack.post("/v1/jobs", &json!({"kind": "echo", "payload": {}, "priority": "high"})).await, 422),
+        (stack.post("/v1/jobs", &json!({"kind": "echo", "payload": {}, "priority": "urgent"})).await, 422),
         (stack.post("/v1/users", &json!({"email": "no address"})).await, 422),
         (stack.get("/v1/jobs/job_00000000000000000000000000000000").await, 404),
         (stack.get("/v1/nothing").await, 404),
