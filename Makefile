@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template build check test test-unit test-e2e test-api bench-cost lint-infra
+.PHONY: help up down status demo logs template build check test test-unit test-e2e bench-cost lint-infra
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,17 +48,6 @@ test-e2e: ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
 		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=5 \
 		-- cargo test --workspace --test e2e
-
-# A seed, so that a failing run is seen again; other seeds by SEED=n.
-SEED ?= 1
-API_CHECKS := not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance
-API_CHECKS := $(API_CHECKS),response_schema_conformance,unsupported_method,ignored_auth
-test-api: ## Drive the deployed API by its own OpenAPI document, with good and bad requests
-	@$(MILLRACE) local tools --only schemathesis
-	@$(MILLRACE) local exec --state-dir .millrace/api --name millrace-api --free-ports -- sh -c '\
-		exec .millrace/schemathesis/bin/schemathesis run "$$MILLRACE_API_URL/v1/openapi.json" --url "$$MILLRACE_API_URL" \
-		--header "Authorization: Bearer $$MILLRACE_API_KEY" --seed $(SEED) --generation-database none --no-color \
-		--max-examples 25 --continue-on-failure --warnings off --request-timeout 60 --checks $(API_CHECKS)'
 
 bench-cost: ## Count what each path of a job costs at AWS, and hold it to bench/cost/contract.json
 	@$(MILLRACE) local exec --state-dir .millrace/cost --name millrace-cost --free-ports --proxy \

@@ -51,11 +51,7 @@ pub(crate) enum Command {
     /// Show what the functions logged in the last ten minutes, or the log of a process.
     Logs(logs::Options),
     /// Install the tools alone: cargo-lambda, the SAM CLI, cfn-lint and the engine. `up` does it too.
-    Tools {
-        /// Install only what infra/local/<NAME>.txt lists, into a folder of its own: schemathesis.
-        #[arg(long, value_name = "NAME", value_parser = stack_name)]
-        only: Option<String>,
-    },
+    Tools,
     /// Run a command against a new, empty system of its own, then take it down. Exit code: the command's.
     Exec(exec::Options),
 }
@@ -147,8 +143,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status { place, json } => status::status(&place.existing(&project)?, json).await,
         Command::Logs(options) => logs::logs(&project, &options).await,
-        Command::Tools { only: None } => Tools::ensure(&project).await.map(|_| ExitCode::SUCCESS),
-        Command::Tools { only: Some(name) } => tools::ensure_only(&project, &name).await.map(|()| ExitCode::SUCCESS),
+        Command::Tools => Tools::ensure(&project).await.map(|_| ExitCode::SUCCESS),
         Command::Exec(options) => exec::exec(&project, &options).await,
     }
 }

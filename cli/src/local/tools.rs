@@ -62,13 +62,6 @@ impl Tools {
     }
 }
 
-/// Installs what `infra/local/<name>.txt` lists into a folder of that name, if it is missing or pinned to another version.
-pub(crate) async fn ensure_only(project: &Project, name: &str) -> anyhow::Result<()> {
-    let folder = project.state();
-    fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    install(&folder.join(name), &project.file(&format!("infra/local/{name}.txt"))).await
-}
-
 /// A virtual environment with what the requirement file lists.
 async fn install(venv: &Path, requirements: &Path) -> anyhow::Result<()> {
     let pinned = fs::read(requirements).with_context(|| format!("{} cannot be read", requirements.display()))?;
