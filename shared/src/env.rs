@@ -1,5 +1,6 @@
 //! Every environment variable, and the only reader of them.
 
+use crate::domain::pace::SendRate;
 use crate::domain::target::Reach;
 use std::str::FromStr;
 
@@ -32,7 +33,8 @@ pub const PUBLIC_URL: &str = "PUBLIC_URL";
 pub const MAIL_SENDER: &str = "MAIL_SENDER";
 /// SES configuration set of all mail. Empty: none, and then no events arrive.
 pub const MAIL_CONFIGURATION_SET: &str = "MAIL_CONFIGURATION_SET";
-/// Newsletter mails per second, over 0. Leave a part of the account's SES rate to single mails.
+/// Newsletter mails per second over all campaigns, at most; 0 is as many as SES allows, less the part that is kept for
+/// single mails.
 pub const SEND_RATE: &str = "SEND_RATE";
 /// Seconds to wait for SES's Send event before a mail of unknown outcome is sent once more.
 pub const SETTLE_SECONDS: &str = "SETTLE_SECONDS";
@@ -76,14 +78,17 @@ pub fn parsed<T: FromStr>(name: &'static str, what: &'static str) -> Result<T, E
     required(name)?.parse().map_err(|_| EnvError::Invalid(name, what))
 }
 
-/// [`SEND_RATE`].
+/// [`SEND_RATE`]; `None` when it is 0.
 ///
 /// # Errors
-/// When it is not set, or is not a number over 0.
-pub fn send_rate() -> Result<f64, EnvError> {
-    const WHAT: &str = "a number over 0";
+/// When it is not set, or neither 0 nor a rate.
+pub fn send_rate() -> Result<Option<SendRate>, EnvError> {
+    const WHAT: &str = "0 or a rate of 0.001 to 10000 mails a second";
     let rate: f64 = parsed(SEND_RATE, WHAT)?;
-    if rate.is_finite() && rate > 0.0 { Ok(rate) } else { Err(EnvError::Invalid(SEND_RATE, WHAT)) }
+    if rate == 0.0 {
+        return Ok(None);
+    }
+    SendRate::per_second(rate).map(Some).map_err(|_| EnvError::Invalid(SEND_RATE, WHAT))
 }
 
 /// [`WEBHOOK_ALLOW_LOCAL`] as how far calls may go.

@@ -69,7 +69,7 @@ async fn failure(ledger: &dyn MailLedger, name: &str, error: MailError) -> Resul
     Ok(match error {
         MailError::Throttled(_) => Failure::Throttled(None, why),
         MailError::NotSent(_) => Failure::Retry(why),
-        MailError::Quota(_) | MailError::Halted(_) => {
+        MailError::Quota(_) | MailError::Sender(_) | MailError::Halted(_) => {
             tracing::error!(mail = name, "no mail can be sent: {error}");
             Failure::RetryAfter(HALTED, why)
         }

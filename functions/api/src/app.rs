@@ -7,8 +7,8 @@ use crate::middleware;
 use crate::problem::Problem;
 use crate::routes::stats::Depths;
 use crate::routes::{
-    bulk_retry, campaigns, groups, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, schedules,
-    stats, subscribers, unsubscribe, users,
+    bulk_retry, campaign_run, campaigns, groups, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters,
+    recipients, schedules, stats, subscribers, unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
@@ -17,7 +17,7 @@ use millrace::accept::Intake;
 use millrace::domain::target::Reach;
 use millrace::domain::token::{TokenKey, Tokens};
 use millrace::ports::{
-    Campaigns, Clock, Counters, Groups, Newsletters, PortError, Queue, Schedules, Subscribers, TokenKeys, Users,
+    Campaigns, Chunks, Clock, Counters, Groups, Newsletters, PortError, Queue, Schedules, Subscribers, TokenKeys, Users,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub struct Api {
     pub subscribers: Arc<dyn Subscribers>,
     /// The campaigns.
     pub campaigns: Arc<dyn Campaigns>,
+    /// Their chunks: the account of every recipient.
+    pub chunks: Arc<dyn Chunks>,
     /// The queue of campaigns to be looked at.
     pub run: Arc<dyn Queue>,
     /// The API keys.
@@ -137,5 +139,11 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(campaigns::create))
         .routes(routes!(campaigns::show))
         .routes(routes!(campaigns::start))
+        .routes(routes!(campaign_run::pause))
+        .routes(routes!(campaign_run::resume))
+        .routes(routes!(campaign_run::cancel))
+        .routes(routes!(campaign_run::rate))
+        .routes(routes!(campaign_run::resend))
+        .routes(routes!(recipients::list))
         .routes(routes!(unsubscribe::page, unsubscribe::unsubscribe))
 }

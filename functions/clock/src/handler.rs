@@ -74,7 +74,8 @@ mod tests {
     use millrace::queues::JobQueues;
     use millrace::schedules::put;
     use millrace::testing::{
-        ManualClock, MemoryBlobs, MemoryCampaigns, MemoryJobs, MemoryQueue, MemoryQueues, MemorySchedules, conformance,
+        ManualClock, MemoryAccount, MemoryBlobs, MemoryCampaigns, MemoryJobs, MemoryPace, MemoryQueue, MemoryQueues,
+        MemorySchedules, conformance,
     };
     use std::sync::Arc;
     use std::time::Duration;
@@ -93,10 +94,10 @@ mod tests {
         let campaigns = Arc::new(MemoryCampaigns::default());
         let dispatcher = Dispatcher {
             campaigns: campaigns.clone(),
-            chunks: campaigns.clone(),
-            pace: campaigns,
+            chunks: campaigns,
+            line: Arc::new(MemoryPace::default()),
             queue: queues.open("newsletter"),
-            rate: 10.0,
+            limit: None,
         };
         let settle = SignedDuration::from_secs(900);
         let job_queues = JobQueues::open(|name| queues.open(name));
@@ -108,7 +109,12 @@ mod tests {
                 queues: job_queues,
             },
             schedules: Box::new(schedules.clone()),
-            keeper: Keeper { dispatcher, planner_queue: queues.open("newsletter-run"), settle },
+            keeper: Keeper {
+                dispatcher,
+                account: Arc::new(MemoryAccount::default()),
+                planner_queue: queues.open("newsletter-run"),
+                settle,
+            },
         };
         World { clock, jobs, schedules, echo: queues.get("echo"), tower }
     }

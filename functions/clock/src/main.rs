@@ -21,15 +21,16 @@ async fn main() -> Result<(), Error> {
     let dispatcher = Dispatcher {
         campaigns: mail.clone(),
         chunks: mail.clone(),
-        pace: mail,
+        line: mail,
         queue: Arc::new(aws.queue(env::NEWSLETTER_QUEUE_URL)?),
-        rate: env::send_rate()?,
+        limit: env::send_rate()?,
     };
     let tower = Tower {
         intake: Intake { jobs: Arc::new(aws.jobs()?), blobs: Arc::new(aws.blobs()?), queues: aws.job_queues()? },
         schedules: Box::new(aws.schedules()?),
         keeper: Keeper {
             dispatcher,
+            account: Arc::new(aws.account()),
             planner_queue: Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?),
             settle: SignedDuration::from_secs(env::parsed(env::SETTLE_SECONDS, "a whole number of seconds")?),
         },

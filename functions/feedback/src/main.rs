@@ -1,39 +1,34 @@
 //! SQS worker: SES events, joined to the mails they speak of.
 
+mod event;
 mod handler;
 
-use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use handler::Read;
-use jiff::Timestamp;
+use aws_lambda_events::event::sqs::SqsEvent;
+use handler::Feedback;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use millrace::aws::Aws;
-use millrace::env;
-use millrace::telemetry;
-use millrace::worker::batch::{self, Verdict, park};
+use millrace::aws::{Aws, dice};
+use millrace::campaigns::Listener;
+use millrace::ports::SystemClock;
+use millrace::worker::batch;
+use millrace::{env, telemetry};
+use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     telemetry::init();
     batch::quiet_panics();
     let aws = Aws::load().await;
-    let (ledger, chunks, dead_letters) = (aws.mail_ledger()?, aws.mail()?, aws.queue(env::DEAD_LETTER_QUEUE_URL)?);
-    let one = async |record: &SqsMessage| {
-        let body = record.body.as_deref().unwrap_or_default();
-        match handler::handle(&ledger, &chunks, body, Timestamp::now()).await {
-            Ok(Read::Done) => Verdict::Acknowledge,
-            Ok(Read::Unreadable) => park(&dead_letters, record, "not an SES event").await,
-            Err(error) => {
-                tracing::warn!(message_id = record.message_id, "an event could not be noted: {error}");
-                Verdict::Keep
-            }
-        }
+    let (mail, suppressions) = (Arc::new(aws.mail()?), Arc::new(aws.suppressions().await?));
+    let feedback = Feedback {
+        listener: Listener::new(mail.clone(), mail.clone(), suppressions.clone(), mail, dice),
+        ledger: Arc::new(aws.mail_ledger()?),
+        suppressions,
+        dead_letters: Arc::new(aws.queue(env::DEAD_LETTER_QUEUE_URL)?),
+        clock: Arc::new(SystemClock),
     };
-    let one = &one;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
-        let events = event.payload.records.len();
-        let response = batch::run(event.payload, one).await;
-        tracing::info!(events, kept = response.batch_item_failures.len(), "events");
-        Ok::<_, Error>(response)
+    let feedback = &feedback;
+    lambda_runtime::run(service_fn(async move |event: LambdaEvent<SqsEvent>| {
+        Ok::<_, Error>(feedback.batch(event.payload).await)
     }))
     .await
 }

@@ -2,9 +2,9 @@
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use jiff::Timestamp;
-use millrace::campaigns::{Advanced, Dispatched, Dispatcher, Planner};
+use millrace::campaigns::{Advanced, Dispatched, Dispatcher, Planner, learn};
 use millrace::jobs::CampaignHint;
-use millrace::ports::{Clock, DueItem, Duty, Queue};
+use millrace::ports::{Clock, DueItem, Queue, SendingAccount};
 use millrace::worker::batch::{Verdict, park};
 use serde::Serialize;
 use serde_json::Value;
@@ -18,6 +18,8 @@ const LIMIT: usize = 200;
 pub(crate) struct Runner {
     pub(crate) planner: Planner,
     pub(crate) dispatcher: Dispatcher,
+    /// What SES allows.
+    pub(crate) account: Arc<dyn SendingAccount>,
     /// Where the hints come from.
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) dead_letters: Arc<dyn Queue>,
@@ -74,7 +76,7 @@ impl Runner {
     /// Takes all campaigns that are due as far as they go.
     pub(crate) async fn tick(&self, deadline: Timestamp) -> Status {
         let mut status = Status::default();
-        let due = match self.planner.campaigns.due(Duty::Attention, self.clock.now(), LIMIT).await {
+        let due = match self.planner.campaigns.due(self.clock.now(), LIMIT).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::warn!("the due campaigns could not be listed: {error}");
@@ -111,7 +113,14 @@ impl Runner {
 
     /// Dispatches what is due. `None` when it failed; then the clock does it.
     pub(crate) async fn dispatch(&self) -> Option<Dispatched> {
-        match self.dispatcher.run(self.clock.now(), LIMIT).await {
+        let left = match learn(&*self.account, &*self.dispatcher.line).await {
+            Ok(account) => account.left(),
+            Err(error) => {
+                tracing::warn!("what SES allows is not known: {error}");
+                None
+            }
+        };
+        match self.dispatcher.run(self.clock.now(), LIMIT, left).await {
             Ok(dispatched) => Some(dispatched),
             Err(error) => {
                 tracing::warn!("the dispatch was cut short: {error}");
@@ -126,9 +135,10 @@ mod tests {
     use super::*;
     use millrace::domain::campaign::{Campaign, CampaignState};
     use millrace::domain::local_time::When;
+    use millrace::domain::pace::SendRate;
     use millrace::ports::{Campaigns, Subscribers};
     use millrace::testing::builders::{draft, reader, tenant};
-    use millrace::testing::{ManualClock, MemoryCampaigns, MemoryQueue, MemorySubscribers};
+    use millrace::testing::{ManualClock, MemoryAccount, MemoryCampaigns, MemoryPace, MemoryQueue, MemorySubscribers};
     use serde_json::json;
 
     struct World {
@@ -155,13 +165,20 @@ mod tests {
         let dispatcher = Dispatcher {
             campaigns: campaigns.clone(),
             chunks: campaigns.clone(),
-            pace: campaigns.clone(),
+            line: Arc::new(MemoryPace::default()),
             queue: Arc::new(chunks.clone()),
-            rate: 10.0,
+            limit: SendRate::per_second(10.0).ok(),
         };
         let runner = Runner {
-            planner: Planner { campaigns: campaigns.clone(), subscribers, clock: Arc::new(clock.clone()), page: 100 },
+            planner: Planner {
+                campaigns: campaigns.clone(),
+                chunks: campaigns.clone(),
+                subscribers,
+                clock: Arc::new(clock.clone()),
+                page: 100,
+            },
             dispatcher,
+            account: Arc::new(MemoryAccount::default()),
             queue: Arc::new(hints.clone()),
             dead_letters: Arc::new(dead_letters.clone()),
             clock: Arc::new(clock.clone()),

@@ -25,14 +25,21 @@ async fn main() -> Result<(), Error> {
     mail.warm().await;
     let clock = Arc::new(SystemClock);
     let runner = Runner {
-        planner: Planner { campaigns: mail.clone(), subscribers: mail.clone(), clock: clock.clone(), page: PAGE },
+        planner: Planner {
+            campaigns: mail.clone(),
+            chunks: mail.clone(),
+            subscribers: mail.clone(),
+            clock: clock.clone(),
+            page: PAGE,
+        },
         dispatcher: Dispatcher {
             campaigns: mail.clone(),
             chunks: mail.clone(),
-            pace: mail,
+            line: mail,
             queue: Arc::new(aws.queue(env::NEWSLETTER_QUEUE_URL)?),
-            rate: env::send_rate()?,
+            limit: env::send_rate()?,
         },
+        account: Arc::new(aws.account()),
         queue: Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?),
         dead_letters: Arc::new(aws.queue(env::DEAD_LETTER_QUEUE_URL)?),
         clock,

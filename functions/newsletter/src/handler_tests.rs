@@ -1,11 +1,12 @@
 use crate::world::{World, seed};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use jiff::{SignedDuration, Timestamp};
+use millrace::campaigns::Heard;
 use millrace::domain::campaign::CampaignState;
-use millrace::domain::chunk::{Chunk, ChunkStatus, RecipientState, SendEvent};
+use millrace::domain::chunk::{Chunk, ChunkStatus, EventKind, MailEvent, RecipientState};
 use millrace::domain::local_time::When;
 use millrace::domain::token::Claim;
-use millrace::ports::{Blobs, Chunks, Clock};
+use millrace::ports::{Blobs, Clock};
 use millrace::testing::builders::{reader, tenant};
 use millrace::worker::batch::Verdict;
 use std::time::Duration;
@@ -177,9 +178,9 @@ async fn an_unclear_answer_is_settled_by_its_event_alone() {
     let unclear = chunk(&world, 0);
     assert_eq!((unclear.status, unclear.counts().unknown), (ChunkStatus::Settling, 10));
     assert_eq!(world.keeper.tick(world.clock.now(), 10).await.settled, 0, "not before its time");
-    tokio::time::sleep(Duration::from_secs(121)).await;
-    let ticked = world.keeper.tick(world.clock.now(), 10).await;
-    assert_eq!((ticked.settled, ticked.finished), (1, 1));
+    world.hear().await;
+    let view = world.view().await;
+    assert_eq!((view.campaign.state, view.counts.delivered), (CampaignState::Finished, 10));
     assert_eq!(world.addresses().len(), 10, "nobody got a second one");
 }
 
@@ -205,9 +206,12 @@ async fn an_event_that_comes_late_still_stops_the_repetition() {
     tokio::time::sleep(Duration::from_secs(121)).await;
     let ticked = world.keeper.tick(world.clock.now(), 10).await;
     assert_eq!((ticked.settled, ticked.dispatched.chunks), (1, 1));
-    let late = SendEvent { recipient: 0, attempt: 1, message_id: "late".to_owned() };
-    Chunks::seen(&*world.campaigns, &world.campaign, 0, &late, world.clock.now()).await.unwrap();
-    *world.ses.faults.lock().unwrap() = crate::world::Faults::default();
+    let kind = EventKind::Send;
+    let late = MailEvent { place: 0, attempt: 1, message_id: "late".to_owned(), kind, reason: None };
+    let late =
+        Heard { campaign: world.campaign.clone(), chunk: 0, event: late, sent_at: world.clock.now(), against: None };
+    assert_eq!(world.listener.hear(&[late], world.clock.now()).await, [true]);
+    *world.ses.faults.lock().unwrap() = crate::fake_ses::Faults::NONE;
     work(&world, world.receive(1)).await;
     assert_eq!(world.addresses(), [world.subscriber_at(0, 1).await], "the other one alone");
     let done = chunk(&world, 0);

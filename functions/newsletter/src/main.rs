@@ -2,6 +2,8 @@
 
 mod handler;
 mod letters;
+mod plan;
+mod record;
 mod send;
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
@@ -27,7 +29,9 @@ async fn main() -> Result<(), Error> {
         campaigns: mail.clone(),
         chunks: mail.clone(),
         subscribers: mail.clone(),
+        suppressions: Arc::new(aws.suppressions().await?),
         pace: mail.clone(),
+        line: mail.clone(),
         mailer: Arc::new(aws.mailer()),
         letters: Letters::new(Arc::new(aws.blobs()?)),
         tokens: Tokens::new(keys),
@@ -36,7 +40,7 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
         dice,
         settings: Settings {
-            rate: env::send_rate()?,
+            limit: env::send_rate()?,
             settle: SignedDuration::from_secs(env::parsed(env::SETTLE_SECONDS, "a whole number of seconds")?),
             public_url: env::required(env::PUBLIC_URL)?,
         },
@@ -51,6 +55,10 @@ async fn main() -> Result<(), Error> {
 }
 
 #[cfg(test)]
+mod fake_ses;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod windows;
 #[cfg(test)]
 mod world;

@@ -1,26 +1,28 @@
 //! A campaign, its audience and everything a worker needs, in memory and on virtual time.
 
+use crate::fake_ses::FakeSes;
 use crate::handler::{Sender, Settings};
 use crate::letters::Letters;
 use async_trait::async_trait;
 use aws_lambda_events::event::sqs::SqsMessage;
 use jiff::{SignedDuration, Timestamp};
-use millrace::campaigns::{Dispatcher, Keeper, Planner};
+use millrace::campaigns::{Dispatcher, Keeper, Listener, Planner, change};
 use millrace::domain::address::Mailbox;
-use millrace::domain::chunk::SendEvent;
+use millrace::domain::campaign::{Campaign, WrongState};
 use millrace::domain::id::{CampaignId, NewsletterId};
 use millrace::domain::letter::LetterSource;
 use millrace::domain::local_time::When;
+use millrace::domain::pace::SendRate;
 use millrace::domain::people::{Subscriber, SubscriberKey};
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey, Tokens};
-use millrace::ports::{
-    Added, Blobs, CampaignView, Campaigns, Chunks, Clock, Mail, MailError, Mailer, PortError, SubscriberPage,
-    Subscribers,
-};
+use millrace::ports::{Added, Blobs, CampaignView, Campaigns, Clock, PortError, SubscriberPage, Subscribers};
 use millrace::testing::builders::{draft, newsletter, reader};
-use millrace::testing::{MemoryBlobs, MemoryCampaigns, MemoryQueue, MemorySubscribers, VirtualClock};
+use millrace::testing::{
+    MemoryAccount, MemoryBlobs, MemoryCampaigns, MemoryPace, MemoryQueue, MemorySubscribers, MemorySuppressions,
+    VirtualClock,
+};
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SUBJECT: &str = "The river is high, {{ name or 'reader' }}";
@@ -43,72 +45,6 @@ pub(crate) fn dice() -> f64 {
         state.set(x);
         (x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1u64 << 53) as f64
     })
-}
-
-/// SES as it behaves on a bad day: each part of `faults` is the share of sends it happens to.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Faults {
-    pub(crate) throttled: f64,
-    pub(crate) unreachable: f64,
-    pub(crate) accepted_without_answer: f64,
-    pub(crate) lost_on_the_way: f64,
-    pub(crate) event_delay: f64,
-}
-
-/// SES, its account of what it accepted, and the events it sends.
-#[derive(Clone)]
-pub(crate) struct FakeSes {
-    pub(crate) accepted: Arc<Mutex<Vec<(Timestamp, Mail)>>>,
-    pub(crate) faults: Arc<Mutex<Faults>>,
-    chunks: Arc<MemoryCampaigns>,
-    clock: VirtualClock,
-}
-
-impl FakeSes {
-    fn accept(&self, mail: &Mail) -> String {
-        let message_id = {
-            let mut accepted = self.accepted.lock().unwrap();
-            accepted.push((self.clock.now(), mail.clone()));
-            format!("ses-{}", accepted.len())
-        };
-        let tag = |name: &str| mail.tags.iter().find(|(tag, _)| tag == name).unwrap().1.clone();
-        let (campaign, chunk) = (CampaignId::parse(tag("campaign")).unwrap(), tag("chunk").parse().unwrap());
-        let (recipient, attempt) = (tag("recipient").parse().unwrap(), tag("attempt").parse().unwrap());
-        let event = SendEvent { recipient, attempt, message_id: message_id.clone() };
-        let (chunks, clock) = (self.chunks.clone(), self.clock);
-        let delay = Duration::from_secs_f64(self.faults.lock().unwrap().event_delay * dice());
-        tokio::spawn(async move {
-            // Events come late, out of order and sometimes twice; the queue brings them until they are noted.
-            tokio::time::sleep(delay).await;
-            for _ in 0..1 + usize::from(dice() < 0.1) {
-                while Chunks::seen(&*chunks, &campaign, chunk, &event, clock.now()).await.is_err() {}
-            }
-        });
-        message_id
-    }
-}
-
-#[async_trait]
-impl Mailer for FakeSes {
-    async fn send(&self, mail: &Mail) -> Result<String, MailError> {
-        let faults = *self.faults.lock().unwrap();
-        tokio::time::sleep(Duration::from_millis((dice() * 200.0) as u64)).await;
-        if dice() < faults.throttled {
-            return Err(MailError::Throttled("slow down".into()));
-        }
-        if dice() < faults.unreachable {
-            return Err(MailError::NotSent("no connection".into()));
-        }
-        if dice() < faults.lost_on_the_way {
-            return Err(MailError::Unknown("the connection broke".into()));
-        }
-        let message_id = self.accept(mail);
-        tokio::time::sleep(Duration::from_millis((dice() * 200.0) as u64)).await;
-        if dice() < faults.accepted_without_answer {
-            return Err(MailError::Unknown("the connection broke".into()));
-        }
-        Ok(message_id)
-    }
 }
 
 /// Subscribers that take their time, so that planners at work on one campaign get between each other.
@@ -137,6 +73,8 @@ impl Subscribers for Slow {
 pub(crate) struct World {
     pub(crate) clock: VirtualClock,
     pub(crate) campaigns: Arc<MemoryCampaigns>,
+    pub(crate) pace: Arc<MemoryPace>,
+    pub(crate) suppressions: Arc<MemorySuppressions>,
     pub(crate) subscribers: Arc<MemorySubscribers>,
     pub(crate) blobs: Arc<MemoryBlobs>,
     pub(crate) queue: MemoryQueue,
@@ -145,6 +83,7 @@ pub(crate) struct World {
     pub(crate) ses: FakeSes,
     pub(crate) tokens: Tokens,
     pub(crate) sender: Arc<Sender>,
+    pub(crate) listener: Arc<Listener>,
     pub(crate) keeper: Keeper,
     pub(crate) planner: Planner,
     pub(crate) campaign: CampaignId,
@@ -158,14 +97,19 @@ impl World {
         let subscribers = Arc::new(MemorySubscribers::default());
         let blobs = Arc::new(MemoryBlobs::default());
         let [queue, planner_queue, dead_letters] = std::array::from_fn(|_| MemoryQueue::new(Arc::new(clock)));
-        let ses = FakeSes { accepted: Arc::default(), faults: Arc::default(), chunks: campaigns.clone(), clock };
+        let pace = Arc::new(MemoryPace::default());
+        let suppressions = Arc::new(MemorySuppressions::default());
+        let ses = FakeSes::new(clock);
+        let limit = SendRate::per_second(rate).ok();
         let settle = SignedDuration::from_secs(120);
         let tokens = Tokens::new(TokenKey::generate(&[7; TOKEN_KEY_BYTES]).into());
         let sender = Arc::new(Sender {
             campaigns: campaigns.clone(),
             chunks: campaigns.clone(),
             subscribers: subscribers.clone(),
-            pace: campaigns.clone(),
+            suppressions: suppressions.clone(),
+            pace: pace.clone(),
+            line: pace.clone(),
             mailer: Arc::new(ses.clone()),
             letters: Letters::new(blobs.clone()),
             tokens: tokens.clone(),
@@ -173,18 +117,26 @@ impl World {
             dead_letters: Arc::new(dead_letters.clone()),
             clock: Arc::new(clock),
             dice,
-            settings: Settings { rate, settle, public_url: "https://api.example.com".to_owned() },
+            settings: Settings { limit, settle, public_url: "https://api.example.com".to_owned() },
         });
         let dispatcher = Dispatcher {
             campaigns: campaigns.clone(),
             chunks: campaigns.clone(),
-            pace: campaigns.clone(),
+            line: pace.clone(),
             queue: Arc::new(queue.clone()),
-            rate,
+            limit,
         };
-        let keeper = Keeper { dispatcher, planner_queue: Arc::new(planner_queue.clone()), settle };
+        let planner_queue_port = Arc::new(planner_queue.clone());
+        let keeper = Keeper {
+            dispatcher,
+            account: Arc::new(MemoryAccount::default()),
+            planner_queue: planner_queue_port,
+            settle,
+        };
+        let listener = Listener::new(campaigns.clone(), campaigns.clone(), suppressions.clone(), pace.clone(), dice);
         let planner = Planner {
             campaigns: campaigns.clone(),
+            chunks: campaigns.clone(),
             subscribers: Arc::new(Slow(subscribers.clone())),
             clock: Arc::new(clock),
             page: 170,
@@ -196,6 +148,8 @@ impl World {
         let world = Self {
             clock,
             campaigns,
+            pace,
+            suppressions,
             subscribers,
             blobs,
             queue,
@@ -204,6 +158,7 @@ impl World {
             ses,
             tokens,
             sender,
+            listener: Arc::new(listener),
             keeper,
             planner,
             campaign,
@@ -235,7 +190,7 @@ impl World {
     /// Freezes the audience and dispatches what is due.
     pub(crate) async fn freeze(&self) {
         self.planner.advance(&self.campaign, self.deadline()).await.unwrap();
-        self.keeper.dispatcher.run(self.clock.now(), 1_000).await.unwrap();
+        self.keeper.dispatcher.run(self.clock.now(), 1_000, None).await.unwrap();
     }
 
     pub(crate) async fn view(&self) -> CampaignView {
@@ -244,6 +199,19 @@ impl World {
                 return view.unwrap();
             }
         }
+    }
+
+    /// Changes the campaign.
+    pub(crate) async fn change(&self, to: impl Fn(&Campaign) -> Result<Campaign, WrongState>) {
+        while change(&*self.campaigns, &self.campaign, &to).await.is_err() {}
+    }
+
+    /// Takes in the events that have come, as often as it takes.
+    pub(crate) async fn hear(&self) {
+        let (ids, heard) = self.ses.receive(usize::MAX);
+        let noted = self.listener.hear(&heard, self.clock.now()).await;
+        let ids: Vec<u64> = ids.into_iter().zip(noted).filter(|(_, noted)| *noted).map(|(id, _)| id).collect();
+        self.ses.delete(&ids);
     }
 
     /// When an invocation that begins now ends.

@@ -1,12 +1,12 @@
 use super::due::due_items;
-use super::item::{self, DUE_SHARDS, Item, n, s};
-use super::mail_items::{META, campaign_pk, count_sk, duty_shard, read_campaign, write_campaign, write_chunk};
+use super::item::{self, Item, n, s};
+use super::mail_items::{Listing, META, campaign_pk, count_sk, read_campaign, write_campaign, write_chunk};
 use super::mail_table::Transacted;
 use super::{DynamoMail, port_error};
 use crate::domain::campaign::{Campaign, Counts, Frozen};
 use crate::domain::chunk::Chunk;
 use crate::domain::id::CampaignId;
-use crate::ports::{Added, CampaignView, Campaigns, DueItem, Duty, PortError, Written};
+use crate::ports::{Added, CampaignView, Campaigns, DueItem, PortError, Written};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -102,11 +102,35 @@ impl Campaigns for DynamoMail {
         })
     }
 
-    async fn due(&self, duty: Duty, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
-        let share = limit.div_ceil(usize::from(DUE_SHARDS)).max(1);
-        let names: Vec<String> = (0..DUE_SHARDS).map(|shard| duty_shard(duty, &shard.to_string())).collect();
-        let shards = names.iter().map(|shard| due_items(&self.client, &self.table, shard, until, share));
-        let mut found = try_join_all(shards).await?.iter().flatten().map(due_item).collect::<Result<Vec<_>, _>>()?;
+    async fn active(&self, limit: usize) -> Result<Vec<CampaignId>, PortError> {
+        let found = self.listed(Listing::Active, Timestamp::MAX, limit).await?;
+        let id = |item: &Item| match due_item(item)? {
+            DueItem::Campaign(id) => Ok(id),
+            DueItem::Chunk(..) => Err(item::corrupt("due_shard")),
+        };
+        found.iter().map(id).collect()
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
+        let lists = [Listing::Active, Listing::Attention].map(|listing| self.listed(listing, until, limit));
+        let mut found = try_join_all(lists).await?.iter().flatten().map(due_item).collect::<Result<Vec<_>, _>>()?;
+        found.truncate(limit);
+        Ok(found)
+    }
+}
+
+impl DynamoMail {
+    /// At most `limit` items of a listing that are due at `until`, as many of each of its parts.
+    pub(super) async fn listed(
+        &self,
+        listing: Listing<'_>,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Item>, PortError> {
+        let shards = listing.shards();
+        let share = limit.div_ceil(shards.len()).max(1);
+        let parts = shards.iter().map(|shard| due_items(&self.client, &self.table, shard, until, share));
+        let mut found: Vec<Item> = try_join_all(parts).await?.into_iter().flatten().collect();
         found.truncate(limit);
         Ok(found)
     }

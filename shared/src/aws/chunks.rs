@@ -1,27 +1,37 @@
+use super::batch_get::batch_get;
+use super::due::count_after;
 use super::item::{self, Item, ms, n, s};
-use super::mail_items::{campaign_pk, chunk_pk, chunk_sk, count_sk, read_chunk, write_chunk};
+use super::mail_items::{Listing, campaign_pk, chunk_pk, chunk_sk, count_sk, read_chunk, write_chunk};
 use super::mail_table::Transacted;
 use super::{DynamoMail, port_error};
-use crate::domain::chunk::{Chunk, ChunkStatus, SendEvent};
+use crate::domain::chunk::{Chunk, ChunkStatus};
 use crate::domain::id::CampaignId;
 use crate::ports::{Chunks, PortError, Written};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use futures::future::try_join_all;
 use jiff::Timestamp;
-use std::time::Duration;
-
-/// How long a Send event is kept: longer than a message may wait on a queue and its dead letters together.
-const KEEP_EVENTS: Duration = Duration::from_secs(45 * 24 * 3_600);
-
-fn events_pk(campaign: &CampaignId, number: u32) -> String {
-    format!("SENT#{campaign}#{number}")
-}
+use std::ops::Range;
 
 #[async_trait]
 impl Chunks for DynamoMail {
     async fn get(&self, campaign: &CampaignId, number: u32) -> Result<Option<Chunk>, PortError> {
         let item = self.read(&chunk_pk(campaign, number), &chunk_sk(number)).await?;
         item.as_ref().map(read_chunk).transpose()
+    }
+
+    async fn range(&self, campaign: &CampaignId, numbers: Range<u32>) -> Result<Vec<Chunk>, PortError> {
+        let key =
+            |number| Item::from([("pk".into(), s(chunk_pk(campaign, number))), ("sk".into(), s(chunk_sk(number)))]);
+        let keys: Vec<Item> = numbers.map(key).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let items = batch_get(&self.client, &self.table, keys, true).await?;
+        let mut chunks = items.iter().map(read_chunk).collect::<Result<Vec<_>, _>>()?;
+        chunks.sort_by_key(|chunk| chunk.number);
+        Ok(chunks)
     }
 
     async fn update(&self, before: &Chunk, after: &Chunk) -> Result<Written, PortError> {
@@ -39,62 +49,54 @@ impl Chunks for DynamoMail {
         })
     }
 
+    async fn ready(&self, campaign: &CampaignId, until: Timestamp, limit: usize) -> Result<Vec<u32>, PortError> {
+        let lists = [Listing::Ready(campaign), Listing::Queued(campaign)];
+        let found = try_join_all(lists.map(|listing| self.listed(listing, until, limit))).await?;
+        let number = |item: &Item| item::text(item, "sk")?.parse().map_err(|_| item::corrupt("sk"));
+        found.iter().flatten().take(limit).map(number).collect()
+    }
+
+    async fn queued(&self, campaign: &CampaignId, now: Timestamp) -> Result<usize, PortError> {
+        let shards = Listing::Queued(campaign).shards();
+        let counts = shards.iter().map(|shard| count_after(&self.client, &self.table, shard, now));
+        Ok(try_join_all(counts).await?.into_iter().sum())
+    }
+
     async fn dispatched(&self, chunk: &Chunk, until: Timestamp) -> Result<Written, PortError> {
         let Some(at) = chunk.attention_at else { return Ok(Written::Stale) };
-        let call = self
-            .client
+        let call = self.put_off(chunk, Listing::Queued(&chunk.campaign), until);
+        let call = call
+            .condition_expression("fence = :fence AND #status = :pending AND due_at IN (:at, :until)")
+            .expression_attribute_values(":at", ms(at));
+        written(call).await
+    }
+
+    async fn put_back(&self, chunk: &Chunk, at: Timestamp) -> Result<Written, PortError> {
+        let call = self.put_off(chunk, Listing::Ready(&chunk.campaign), at);
+        written(call.condition_expression("fence = :fence AND #status = :pending")).await
+    }
+}
+
+impl DynamoMail {
+    fn put_off(&self, chunk: &Chunk, listing: Listing<'_>, until: Timestamp) -> UpdateItemFluentBuilder {
+        self.client
             .update_item()
             .table_name(&self.table)
             .key("pk", s(chunk_pk(&chunk.campaign, chunk.number)))
             .key("sk", s(chunk_sk(chunk.number)))
-            .update_expression("SET due_at = :until")
-            .condition_expression("fence = :fence AND #status = :pending AND due_at IN (:at, :until)")
+            .update_expression("SET due_at = :until, due_shard = :shard")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":pending", s(ChunkStatus::Pending.as_str()))
             .expression_attribute_values(":fence", n(chunk.fence))
-            .expression_attribute_values(":at", ms(at))
-            .expression_attribute_values(":until", ms(until));
-        match call.send().await {
-            Ok(_) => Ok(Written::Done),
-            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
-                Ok(Written::Stale)
-            }
-            Err(error) => Err(port_error(error)),
-        }
-    }
-
-    async fn seen(
-        &self,
-        campaign: &CampaignId,
-        number: u32,
-        event: &SendEvent,
-        now: Timestamp,
-    ) -> Result<(), PortError> {
-        let item = Item::from([
-            ("pk".into(), s(events_pk(campaign, number))),
-            ("sk".into(), s(format!("{}#{}", event.recipient, event.attempt))),
-            ("message_id".into(), s(&event.message_id)),
-            ("expires_at".into(), n((now + KEEP_EVENTS).as_second())),
-        ]);
-        self.put_new(&item).await.map(|_| ())
-    }
-
-    async fn events(&self, campaign: &CampaignId, number: u32) -> Result<Vec<SendEvent>, PortError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", s(events_pk(campaign, number)));
-        // Fifty recipients and five attempts at the most: far below the megabyte of one page.
-        query.send().await.map_err(port_error)?.items().iter().map(read_event).collect()
+            .expression_attribute_values(":until", ms(until))
+            .expression_attribute_values(":shard", s(listing.shard_of(chunk.number)))
     }
 }
 
-fn read_event(item: &Item) -> Result<SendEvent, PortError> {
-    let sk = item::text(item, "sk")?;
-    let parts = sk.split_once('#').and_then(|(place, attempt)| Some((place.parse().ok()?, attempt.parse().ok()?)));
-    let (recipient, attempt) = parts.ok_or_else(|| item::corrupt("sk"))?;
-    Ok(SendEvent { recipient, attempt, message_id: item::text(item, "message_id")?.to_owned() })
+async fn written(call: UpdateItemFluentBuilder) -> Result<Written, PortError> {
+    match call.send().await {
+        Ok(_) => Ok(Written::Done),
+        Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(Written::Stale),
+        Err(error) => Err(port_error(error)),
+    }
 }

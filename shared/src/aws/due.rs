@@ -4,6 +4,7 @@ use super::item::{Item, ms, s};
 use super::port_error;
 use crate::ports::PortError;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::Select;
 use jiff::Timestamp;
 
 /// The name of the index, in every table that has one.
@@ -35,4 +36,28 @@ pub(super) async fn due_items(
         found.push(item.map_err(port_error)?);
     }
     Ok(found)
+}
+
+/// How many items of a shard are due after `after`.
+pub(super) async fn count_after(
+    client: &Client,
+    table: &str,
+    shard: &str,
+    after: Timestamp,
+) -> Result<usize, PortError> {
+    let mut pages = client
+        .query()
+        .table_name(table)
+        .index_name(INDEX)
+        .key_condition_expression("due_shard = :shard AND due_at > :after")
+        .expression_attribute_values(":shard", s(shard))
+        .expression_attribute_values(":after", ms(after))
+        .select(Select::Count)
+        .into_paginator()
+        .send();
+    let mut count = 0;
+    while let Some(page) = pages.next().await {
+        count += usize::try_from(page.map_err(port_error)?.count).unwrap_or_default();
+    }
+    Ok(count)
 }

@@ -88,9 +88,14 @@ pub(crate) const DUE_SHARDS: u8 = 4;
 
 /// The shard of the `due` index for a key.
 pub(crate) fn due_shard(key: &str) -> String {
+    (hash(key) % u32::from(DUE_SHARDS)).to_string()
+}
+
+/// A number that spreads keys evenly.
+pub(crate) fn hash(key: &str) -> u32 {
     // FNV-1a: any spread will do, but it must be the same in every build.
     let hash = key
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    (hash % u64::from(DUE_SHARDS)).to_string()
+    hash as u32
 }

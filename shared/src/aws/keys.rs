@@ -2,6 +2,7 @@ use super::item::{Item, corrupt, optional_text, parsed, s, text};
 use super::port_error;
 use crate::domain::id::Tenant;
 use crate::domain::key::{ApiKey, InvalidKey, KEY_BYTES, Key, KeyId, Scope};
+use crate::domain::keyed_hash::{HASH_KEY_BYTES, HashKey};
 use crate::domain::token::{TOKEN_KEY_BYTES, TokenKey, TokenKeys as Keyring};
 use crate::ports::{self, PortError};
 use async_trait::async_trait;
@@ -13,7 +14,8 @@ use jiff::Timestamp;
 use std::collections::BTreeSet;
 
 /// The table of keys. `KEY#<key id>` is an API key; `TOKEN#KEYS` holds the keys that sign tokens, in one item, so that
-/// the current one and the earlier ones are always read together; `WEBHOOK#<tenant>` holds a tenant's webhook secrets alike.
+/// the current one and the earlier ones are always read together; `WEBHOOK#<tenant>` holds a tenant's webhook secrets alike;
+/// `TOKEN#HASH` is the key of keyed hashes.
 #[derive(Clone)]
 pub struct Keys {
     pub(super) client: Client,
@@ -21,6 +23,7 @@ pub struct Keys {
 }
 
 const TOKEN_KEYS: &str = "TOKEN#KEYS";
+const HASH_KEY: &str = "TOKEN#HASH";
 
 /// Why no key was made.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,16 @@ pub fn random_token_key() -> Result<TokenKey, PortError> {
     let mut random = [0; TOKEN_KEY_BYTES];
     getrandom::fill(&mut random).map_err(|error| PortError::Unavailable(anyhow::anyhow!("no randomness: {error}")))?;
     Ok(TokenKey::generate(&random))
+}
+
+/// A key of keyed hashes from random bytes of the system.
+///
+/// # Errors
+/// When the system gives none.
+pub fn random_hash_key() -> Result<HashKey, PortError> {
+    let mut random = [0; HASH_KEY_BYTES];
+    getrandom::fill(&mut random).map_err(|error| PortError::Unavailable(anyhow::anyhow!("no randomness: {error}")))?;
+    Ok(HashKey::generate(&random))
 }
 
 fn pk(id: &KeyId) -> String {
@@ -175,5 +188,30 @@ impl ports::TokenKeys for Keys {
             return Ok(first.clone().into());
         }
         self.load().await?.ok_or_else(|| corrupt("current"))
+    }
+}
+
+impl Keys {
+    async fn hash_key(&self) -> Result<Option<HashKey>, PortError> {
+        let Some(item) = self.read(HASH_KEY).await? else { return Ok(None) };
+        let secret: &[u8; HASH_KEY_BYTES] = bytes(&item, "secret")?.try_into().map_err(|_| corrupt("secret"))?;
+        Ok(Some(HashKey::generate(secret)))
+    }
+}
+
+#[async_trait]
+impl ports::HashKeys for Keys {
+    async fn ensure_hash_key(&self, first: &HashKey) -> Result<HashKey, PortError> {
+        if let Some(key) = self.hash_key().await? {
+            return Ok(key);
+        }
+        let item = Item::from([
+            ("pk".to_owned(), s(HASH_KEY)),
+            ("secret".to_owned(), AttributeValue::B(Blob::new(first.to_bytes()))),
+        ]);
+        if self.put_new(item).await? {
+            return Ok(first.clone());
+        }
+        self.hash_key().await?.ok_or_else(|| corrupt("secret"))
     }
 }

@@ -80,18 +80,25 @@ fn classify<R>(error: &SdkError<SendEmailError, R>) -> MailError {
             let code = inner.code().unwrap_or("no code").to_owned();
             let text = inner.message().unwrap_or_default();
             match inner {
-                SendEmailError::TooManyRequestsException(_) if text.contains("Daily") => MailError::Quota(code),
+                SendEmailError::TooManyRequestsException(_) | SendEmailError::LimitExceededException(_)
+                    if is_quota(text) =>
+                {
+                    MailError::Quota(code)
+                }
                 SendEmailError::TooManyRequestsException(_) => MailError::Throttled(code),
-                SendEmailError::LimitExceededException(_) => MailError::Quota(code),
-                SendEmailError::AccountSuspendedException(_)
-                | SendEmailError::SendingPausedException(_)
-                | SendEmailError::MailFromDomainNotVerifiedException(_)
-                | SendEmailError::NotFoundException(_) => MailError::Halted(code),
-                SendEmailError::MessageRejected(_) if text.contains("not verified") => MailError::Halted(code),
+                SendEmailError::AccountSuspendedException(_) => MailError::Halted(code),
+                // The same words for the account and for a configuration set: the latter is the sender's own.
+                SendEmailError::SendingPausedException(_) if text.contains("onfiguration") => MailError::Sender(code),
+                SendEmailError::SendingPausedException(_) => MailError::Halted(code),
+                SendEmailError::MailFromDomainNotVerifiedException(_)
+                | SendEmailError::LimitExceededException(_)
+                | SendEmailError::NotFoundException(_) => MailError::Sender(code),
+                SendEmailError::MessageRejected(_) if text.contains("not verified") => MailError::Sender(code),
                 SendEmailError::MessageRejected(_) | SendEmailError::BadRequestException(_) => {
                     MailError::Rejected(code)
                 }
                 _ => match code.as_str() {
+                    "Throttling" | "ThrottlingException" if is_quota(text) => MailError::Quota(code),
                     "Throttling" | "ThrottlingException" => MailError::Throttled(code),
                     "AccessDeniedException"
                     | "UnrecognizedClientException"
@@ -103,6 +110,11 @@ fn classify<R>(error: &SdkError<SendEmailError, R>) -> MailError {
         }
         _ => MailError::Unknown("no clear answer".into()),
     }
+}
+
+/// Whether SES speaks of the day's quota and not of the rate: "Daily message quota exceeded".
+fn is_quota(text: &str) -> bool {
+    text.contains("aily") || text.contains("quota")
 }
 
 /// Whether the cause is one that only a connection has that was never made. Every other broken connection may have carried

@@ -1,5 +1,6 @@
 //! All effects: one adapter for each port. The only place that names the AWS SDK.
 
+mod account;
 mod batch_get;
 mod blobs;
 mod bus;
@@ -26,8 +27,10 @@ mod people;
 mod queue;
 mod schedules;
 mod stream;
+mod suppressions;
 mod webhook_secrets;
 
+pub use account::SesAccount;
 pub use blobs::S3Blobs;
 pub use bus::EventBridge;
 pub use checkpoints::DynamoCheckpoints;
@@ -36,19 +39,21 @@ pub use dead_letters::SqsDeadLetters;
 pub use depths::SqsDepths;
 pub use groups::DynamoGroups;
 pub use jobs::DynamoJobs;
-pub use keys::{CreateKeyError, Keys, random_token_key};
+pub use keys::{CreateKeyError, Keys, random_hash_key, random_token_key};
 pub use limits::DynamoLimits;
 pub use mail::{DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
 pub use schedules::DynamoSchedules;
 pub use stream::StreamEvent;
+pub use suppressions::DynamoSuppressions;
 pub use webhook_secrets::random_secret;
 
+use crate::domain::keyed_hash::HashKey;
 use crate::domain::lane::Lane;
 use crate::env::{self, EnvError};
 use crate::jobs::Worker;
-use crate::ports::{PortError, Queue, SystemClock};
+use crate::ports::{HashKeys as _, PortError, Queue, SystemClock};
 use crate::queues::{JobQueues, OwnQueues};
 use crate::worker::limits::Limiter;
 use crate::worker::runner::Runner;
@@ -262,6 +267,12 @@ impl Aws {
         Some(EventBridge::new(aws_sdk_eventbridge::Client::new(&self.config), bus))
     }
 
+    /// The account that SES sends for.
+    #[must_use]
+    pub fn account(&self) -> SesAccount {
+        SesAccount::new(aws_sdk_sesv2::Client::new(&self.config))
+    }
+
     /// Users, newsletters, subscribers and campaigns, in the table named by `MAIL_TABLE`.
     ///
     /// # Errors
@@ -276,6 +287,25 @@ impl Aws {
     /// When the environment does not name it.
     pub fn mail_ledger(&self) -> Result<DynamoMailLedger, EnvError> {
         Ok(DynamoMailLedger::new(self.dynamodb(), env::required(env::MAIL_TABLE)?))
+    }
+}
+
+impl Aws {
+    /// The key of keyed hashes, in the table named by `KEYS_TABLE`. The first caller ever makes it.
+    ///
+    /// # Errors
+    /// When the environment does not name the table, or the table is not to be had.
+    pub async fn hash_key(&self) -> anyhow::Result<HashKey> {
+        Ok(self.keys()?.ensure_hash_key(&random_hash_key()?).await?)
+    }
+
+    /// The suppressed addresses, in the table named by `MAIL_TABLE`, with the key in the one named by `KEYS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name the tables, or the key is not to be had.
+    pub async fn suppressions(&self) -> anyhow::Result<DynamoSuppressions> {
+        let table = env::required(env::MAIL_TABLE)?;
+        Ok(DynamoSuppressions::new(self.dynamodb(), table, self.hash_key().await?))
     }
 }
 

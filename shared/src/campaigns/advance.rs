@@ -1,6 +1,7 @@
-use crate::domain::campaign::{Campaign, CampaignState};
+use crate::domain::campaign::{Campaign, CampaignState, RESEND_PAGE, Resend};
+use crate::domain::chunk::RecipientState;
 use crate::domain::id::CampaignId;
-use crate::ports::{Campaigns, Clock, PortError, Subscribers, Written};
+use crate::ports::{Campaigns, Chunks, Clock, PortError, Subscribers, Written};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ const PAGE_TIME: SignedDuration = SignedDuration::from_secs(6);
 pub struct Planner {
     /// The campaigns.
     pub campaigns: Arc<dyn Campaigns>,
+    /// Their chunks.
+    pub chunks: Arc<dyn Chunks>,
     /// Their audience.
     pub subscribers: Arc<dyn Subscribers>,
     /// What time it is.
@@ -25,7 +28,7 @@ pub struct Planner {
 pub enum Advanced {
     /// Its audience is frozen.
     Frozen,
-    /// Its hour has not come, or it is not started.
+    /// Its hour has not come, or it is not started, or stopped.
     Waiting,
     /// There was no time for the rest. Call again.
     OutOfTime,
@@ -45,7 +48,9 @@ impl Planner {
             let Some(campaign) = self.campaigns.meta(id).await? else { return Ok(Advanced::Missing) };
             let now = self.clock.now();
             match campaign.state {
-                CampaignState::Draft => return Ok(Advanced::Waiting),
+                CampaignState::Draft | CampaignState::Paused | CampaignState::Halted | CampaignState::Cancelled => {
+                    return Ok(Advanced::Waiting);
+                }
                 CampaignState::Sending | CampaignState::Finished => return Ok(Advanced::Frozen),
                 _ if now + page_time >= deadline => return Ok(Advanced::OutOfTime),
                 CampaignState::Scheduled => match campaign.open(now) {
@@ -55,7 +60,10 @@ impl Planner {
                     }
                     Ok(None) | Err(_) => return Ok(Advanced::Waiting),
                 },
-                CampaignState::Freezing => self.freeze_page(&campaign, now).await?,
+                CampaignState::Freezing => match &campaign.resend {
+                    None => self.freeze_page(&campaign, now).await?,
+                    Some(resend) => self.resend_page(&campaign, resend, now).await?,
+                },
             }
         }
     }
@@ -66,6 +74,28 @@ impl Planner {
         if self.campaigns.freeze(campaign, &frozen).await? == Written::Done && frozen.campaign.frozen {
             let (total, chunks) = (frozen.campaign.total, frozen.campaign.next_chunk);
             tracing::info!(campaign = %campaign.id, total, chunks, "the audience is frozen");
+        }
+        Ok(())
+    }
+
+    /// Has the wanted recipients of the next chunks sent once more. A chunk that was taken by this resend is passed by, so
+    /// a page that is begun again does no harm.
+    async fn resend_page(&self, campaign: &Campaign, resend: &Resend, now: Timestamp) -> Result<(), PortError> {
+        let states: Vec<RecipientState> = resend.states.iter().map(|which| (*which).into()).collect();
+        let next = resend.next.saturating_add(RESEND_PAGE).min(campaign.next_chunk);
+        for chunk in self.chunks.range(&campaign.id, resend.next..next).await? {
+            let mut chunk = Some(chunk);
+            while let Some(before) = chunk {
+                chunk = match before.reopen(&states, campaign.pass, now) {
+                    Some(after) if self.chunks.update(&before, &after).await? == Written::Stale => {
+                        self.chunks.get(&campaign.id, before.number).await?
+                    }
+                    _ => None,
+                };
+            }
+        }
+        if let Ok(after) = campaign.gone_through(next, now) {
+            self.campaigns.update(campaign, &after).await?;
         }
         Ok(())
     }

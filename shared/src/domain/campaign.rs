@@ -1,27 +1,32 @@
 //! A campaign: one letter on its way to a newsletter's subscribers. `draft -> scheduled -> freezing -> sending ->
-//! finished`. Every change is a function from the campaign before to the one after; a store writes the latter only over
-//! the former, which [`Campaign::version`] tells.
+//! finished`; on its way it may be `paused`, `halted` and resumed, or `cancelled`. Every change is a function from the
+//! campaign before to the one after; a store writes the latter only over the former, which [`Campaign::version`] tells.
 
-use super::chunk::{Chunk, MAX_RECIPIENTS};
+mod counts;
+mod freeze;
+mod resend;
+mod stop;
+
+pub use counts::Counts;
+pub use freeze::{Frozen, MAX_CHUNKS_PER_PAGE, PAGE};
+pub use resend::{RESEND_PAGE, Resend, ResendRefused, Resendable};
+pub use stop::{
+    Forgiven, MAX_BOUNCE_SHARE, MAX_COMPLAINT_SHARE, MAX_FAILURE_SHARE, MIN_BOUNCES, MIN_COMPLAINTS, MIN_FAILURES,
+    QUOTA_EVERY, Stop, StopReason,
+};
+
+use super::chunk::Uncertain;
 use super::id::{CampaignId, NewsletterId, Tenant};
 use super::local_time::{DateRefused, Timing, When};
-use super::people::{Segment, Subscriber};
+use super::pace::SendRate;
+use super::people::Segment;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::ops::{Add, Sub};
 
 /// How long a campaign at work may go without a look at it.
 pub const ATTENTION_EVERY: SignedDuration = SignedDuration::from_mins(2);
 /// How long a hint to open or freeze a campaign is waited for before another is sent.
 pub const HINT_EVERY: SignedDuration = SignedDuration::from_mins(5);
-/// Most chunks that one page of the audience is cut into. A page is one transaction of at most
-/// [100 actions](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html), two of
-/// which are the campaign and its counter.
-pub const MAX_CHUNKS_PER_PAGE: usize = 96;
-/// Most subscribers read for one page.
-pub const PAGE: usize = 2_000;
-
 /// How far a campaign is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -34,12 +39,28 @@ pub enum CampaignState {
     Freezing,
     /// The audience is complete; letters go out.
     Sending,
+    /// Stopped for a while: by a person, or until something that passes is over.
+    Paused,
     /// Every recipient has come to a final state.
     Finished,
+    /// Ended by a person before it was finished.
+    Cancelled,
+    /// Stopped because something is wrong that a person has to see to.
+    Halted,
 }
 
 impl CampaignState {
-    const ALL: [Self; 5] = [Self::Draft, Self::Scheduled, Self::Freezing, Self::Sending, Self::Finished];
+    /// Every state.
+    pub const ALL: [Self; 8] = [
+        Self::Draft,
+        Self::Scheduled,
+        Self::Freezing,
+        Self::Sending,
+        Self::Paused,
+        Self::Finished,
+        Self::Cancelled,
+        Self::Halted,
+    ];
 
     /// The stable name.
     #[must_use]
@@ -49,7 +70,10 @@ impl CampaignState {
             Self::Scheduled => "scheduled",
             Self::Freezing => "freezing",
             Self::Sending => "sending",
+            Self::Paused => "paused",
             Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+            Self::Halted => "halted",
         }
     }
 
@@ -63,6 +87,33 @@ impl CampaignState {
     #[must_use]
     pub fn sends(self) -> bool {
         matches!(self, Self::Freezing | Self::Sending)
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled)
+    }
+}
+
+/// What a campaign does where there is a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rules {
+    /// A start that is late by more hours than this waits for a person: 1 to 168.
+    pub late_hours: u8,
+    /// What becomes of mails of unknown outcome.
+    pub uncertain: Uncertain,
+}
+
+impl Rules {
+    /// The longest lateness that may be allowed: a week.
+    pub const MAX_LATE_HOURS: u8 = 168;
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { late_hours: 6, uncertain: Uncertain::default() }
     }
 }
 
@@ -81,8 +132,14 @@ pub struct Campaign {
     pub timing: Timing,
     /// Whom it is for.
     pub segment: Segment,
+    /// What it does where there is a choice.
+    pub rules: Rules,
+    /// The most it sends at; `None` is as fast as all campaigns together may.
+    pub rate: Option<SendRate>,
     /// How far it is.
     pub state: CampaignState,
+    /// Why it is paused or halted, while it is.
+    pub stopped: Option<Stop>,
     /// Counts the changes: a change is written only over the version it was made from.
     pub version: u64,
     /// When it was created.
@@ -101,6 +158,12 @@ pub struct Campaign {
     pub next_chunk: u32,
     /// The recipients put down so far; once frozen, all of them.
     pub total: u64,
+    /// The resend under way.
+    pub resend: Option<Resend>,
+    /// How many resends there were.
+    pub pass: u8,
+    /// Bounces and complaints that a person has seen.
+    pub forgiven: Forgiven,
     /// When it finished.
     pub finished_at: Option<Timestamp>,
     /// When somebody must look at it next. `None` when nothing is left to do.
@@ -122,6 +185,10 @@ pub struct Draft {
     pub timing: Timing,
     /// Whom it is for.
     pub segment: Segment,
+    /// What it does where there is a choice.
+    pub rules: Rules,
+    /// The most it sends at.
+    pub rate: Option<SendRate>,
 }
 
 /// Why a campaign cannot be started.
@@ -140,20 +207,11 @@ pub enum StartRefused {
 #[error("not possible while the campaign is {}", .0.as_str())]
 pub struct WrongState(pub CampaignState);
 
-/// One page of the audience, put down: the campaign after it, and its chunks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frozen {
-    /// The campaign with the cursor moved on.
-    pub campaign: Campaign,
-    /// The new chunks, at most [`MAX_CHUNKS_PER_PAGE`].
-    pub chunks: Vec<Chunk>,
-}
-
 impl Campaign {
     /// A new campaign, not started.
     #[must_use]
     pub fn draft(draft: Draft, now: Timestamp) -> Self {
-        let Draft { id, tenant, newsletter, subject, timing, segment } = draft;
+        let Draft { id, tenant, newsletter, subject, timing, segment, rules, rate } = draft;
         Self {
             id,
             tenant,
@@ -161,7 +219,10 @@ impl Campaign {
             subject,
             timing,
             segment,
+            rules,
+            rate,
             state: CampaignState::Draft,
+            stopped: None,
             version: 0,
             created_at: now,
             started_at: None,
@@ -171,6 +232,9 @@ impl Campaign {
             cursor: None,
             next_chunk: 0,
             total: 0,
+            resend: None,
+            pass: 0,
+            forgiven: Forgiven::default(),
             finished_at: None,
             attention_at: None,
         }
@@ -203,69 +267,35 @@ impl Campaign {
         Self { state: CampaignState::Freezing, opened_at: Some(now), attention_at: Some(now), ..self }
     }
 
-    /// Opens it when its hour has come; `None` while it has not.
+    /// Opens it when its hour has come; `None` while it has not. When its hour came more than
+    /// [`Rules::late_hours`] ago it is paused instead: whatever kept it that long, a person should know before it goes out.
     ///
     /// # Errors
     /// When it is not scheduled.
     pub fn open(&self, now: Timestamp) -> Result<Option<Self>, WrongState> {
+        let late = SignedDuration::from_hours(self.rules.late_hours.into());
         match (self.state, self.opens_at) {
+            // One that was started after its hour is as late as that person wanted it.
+            (CampaignState::Scheduled, Some(opens_at))
+                if now > self.started_at.map_or(opens_at, |started| opens_at.max(started)) + late =>
+            {
+                self.pause(StopReason::Late, now).map(Some)
+            }
             (CampaignState::Scheduled, Some(opens_at)) if opens_at <= now => Ok(Some(self.changed().opened(now))),
             (CampaignState::Scheduled, Some(_)) => Ok(None),
             (state, _) => Err(WrongState(state)),
         }
     }
 
-    /// Puts down the next page of the audience. `page` are the subscribers after [`Campaign::cursor`] in key order,
-    /// `last` says that there are none after them. Takes as many of them as [`MAX_CHUNKS_PER_PAGE`] chunks hold.
+    /// Has it sent at another rate from now on.
     ///
     /// # Errors
-    /// When it is not freezing.
-    pub fn freeze(&self, page: &[Subscriber], last: bool, now: Timestamp) -> Result<Frozen, WrongState> {
-        let (CampaignState::Freezing, Some(started), Some(opened)) = (self.state, self.started_at, self.opened_at)
-        else {
+    /// When it is over.
+    pub fn at_rate(&self, rate: Option<SendRate>) -> Result<Self, WrongState> {
+        if self.state.is_final() {
             return Err(WrongState(self.state));
-        };
-        let mut full: Vec<(Timestamp, Vec<String>)> = Vec::new();
-        let mut open: BTreeMap<Timestamp, Vec<String>> = BTreeMap::new();
-        let mut looked_at = 0;
-        for subscriber in page {
-            if self.segment.takes(subscriber) {
-                let due = self.timing.due(subscriber.time_zone.as_ref(), started, opened);
-                if !open.contains_key(&due) && full.len() + open.len() == MAX_CHUNKS_PER_PAGE {
-                    break;
-                }
-                let chunk = open.entry(due).or_default();
-                chunk.push(subscriber.key.digest().to_owned());
-                if chunk.len() == MAX_RECIPIENTS {
-                    full.extend(open.remove_entry(&due));
-                }
-            }
-            looked_at += 1;
         }
-        let mut cut: Vec<(Timestamp, Vec<String>)> = full.into_iter().chain(open).collect();
-        cut.sort_by_key(|(due, _)| *due);
-        let chunks: Vec<Chunk> = (self.next_chunk..)
-            .zip(cut)
-            .map(|(number, (due, digests))| Chunk::new(self.id.clone(), number, due, digests))
-            .collect();
-
-        let taken: usize = chunks.iter().map(|chunk| chunk.recipients.len()).sum();
-        let mut campaign = Self {
-            cursor: page[..looked_at].last().map(|one| one.key.digest().to_owned()).or_else(|| self.cursor.clone()),
-            next_chunk: self.next_chunk + u32::try_from(chunks.len()).unwrap_or(u32::MAX),
-            total: self.total + taken as u64,
-            attention_at: Some(now + HINT_EVERY),
-            ..self.changed()
-        };
-        if last && looked_at == page.len() {
-            campaign.frozen = true;
-            campaign.state = CampaignState::Sending;
-            campaign.attention_at = Some(now + ATTENTION_EVERY);
-            if campaign.total == 0 {
-                campaign = campaign.finished(now);
-            }
-        }
-        Ok(Frozen { campaign, chunks })
+        Ok(Self { rate, ..self.changed() })
     }
 
     /// Finishes it when every recipient has come to a final state and they add up to the total; `None` when not.
@@ -288,96 +318,6 @@ impl Campaign {
     #[must_use]
     pub fn look_again(&self, at: Timestamp) -> Self {
         Self { attention_at: Some(at), ..self.changed() }
-    }
-}
-
-/// How many recipients are in which state. One store keeps them in several parts, of which each may be below zero;
-/// their sum is not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// To be sent.
-    pub pending: i64,
-    /// In the hands of a worker.
-    pub sending: i64,
-    /// Accepted by SES.
-    pub sent: i64,
-    /// Perhaps accepted: no clear answer, and no Send event yet.
-    pub unknown: i64,
-    /// Refused by SES, or not to be rendered.
-    pub failed: i64,
-    /// Unsubscribed since the audience was frozen: not sent.
-    pub suppressed: i64,
-    /// Erased since the audience was frozen: not sent.
-    pub skipped: i64,
-    /// Chunks that still have something to do.
-    pub open_chunks: i64,
-}
-
-impl Counts {
-    /// The recipients in all states.
-    #[must_use]
-    pub fn sum(&self) -> i64 {
-        self.pending + self.sending + self.sent + self.unknown + self.failed + self.suppressed + self.skipped
-    }
-
-    /// The stable names and values, in one order.
-    #[must_use]
-    pub fn fields(&self) -> [(&'static str, i64); 8] {
-        [
-            ("pending", self.pending),
-            ("sending", self.sending),
-            ("sent", self.sent),
-            ("unknown", self.unknown),
-            ("failed", self.failed),
-            ("suppressed", self.suppressed),
-            ("skipped", self.skipped),
-            ("open_chunks", self.open_chunks),
-        ]
-    }
-
-    /// The counts from values by stable name.
-    #[must_use]
-    pub fn from_fields(value: impl Fn(&str) -> i64) -> Self {
-        Self {
-            pending: value("pending"),
-            sending: value("sending"),
-            sent: value("sent"),
-            unknown: value("unknown"),
-            failed: value("failed"),
-            suppressed: value("suppressed"),
-            skipped: value("skipped"),
-            open_chunks: value("open_chunks"),
-        }
-    }
-}
-
-fn combine(a: Counts, b: Counts, with: impl Fn(i64, i64) -> i64) -> Counts {
-    let (a, b) = (a.fields(), b.fields());
-    Counts::from_fields(|name| {
-        let value = |fields: &[(&'static str, i64); 8]| fields.iter().find(|(n, _)| *n == name).map_or(0, |(_, v)| *v);
-        with(value(&a), value(&b))
-    })
-}
-
-impl Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        combine(self, other, |a, b| a + b)
-    }
-}
-
-impl Sub for Counts {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        combine(self, other, |a, b| a - b)
-    }
-}
-
-impl std::iter::Sum for Counts {
-    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
-        iter.fold(Self::default(), Add::add)
     }
 }
 

@@ -1,19 +1,22 @@
 //! A chunk: up to 50 recipients of a campaign that are sent and recorded together. Who is in it never changes; how far
 //! each of them is, does. `pending -> sending -> pending | settling | done`. Every change is a function from the chunk
-//! before to the one after and raises [`Chunk::fence`]; a store writes the latter only over the former, so a worker that
-//! lost the chunk can write nothing more.
+//! before to the one after and raises [`Chunk::fence`]; a store writes the latter only over the former. A worker has a
+//! chunk while it is the chunk's [`owner`](Chunk::owner), so one that lost it can write nothing more.
+
+mod recipient;
+mod settle;
+
+pub use recipient::{EventKind, MailEvent, Recipient, RecipientState};
+pub use settle::{
+    GIVE_UP_AFTER, LOOK_AGAIN, MAX_ATTEMPTS, MAX_ATTEMPTS_UNHEARD, Settlement, UNPROVEN_WAITS, Uncertain,
+};
 
 use super::campaign::Counts;
 use super::id::CampaignId;
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
 
 /// Most recipients in one chunk.
 pub const MAX_RECIPIENTS: usize = 50;
-/// How often a recipient is tried, at most, when nobody knows what became of the attempts.
-pub const MAX_ATTEMPTS: u8 = 5;
-/// The same, when no Send event of the whole chunk has come: then it may be the events that get lost and not the mails.
-pub const MAX_ATTEMPTS_UNHEARD: u8 = 2;
 /// How long a dispatched chunk is waited for before its message is sent again.
 pub const REDISPATCH_EVERY: SignedDuration = SignedDuration::from_mins(5);
 
@@ -49,58 +52,6 @@ impl ChunkStatus {
     }
 }
 
-/// How far one recipient is. In a chunk that is done, all states are final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RecipientState {
-    /// To be sent.
-    #[serde(rename = "p")]
-    Pending,
-    /// A worker may be sending it.
-    #[serde(rename = "s")]
-    Sending,
-    /// Accepted by SES.
-    #[serde(rename = "a")]
-    Sent,
-    /// Perhaps accepted.
-    #[serde(rename = "u")]
-    Unknown,
-    /// Refused by SES, or not to be rendered.
-    #[serde(rename = "f")]
-    Failed,
-    /// Unsubscribed since: not sent.
-    #[serde(rename = "x")]
-    Suppressed,
-    /// Erased since: not sent.
-    #[serde(rename = "e")]
-    Skipped,
-}
-
-/// One recipient in a chunk. Written as a JSON array, because fifty of them are one attribute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "(String, RecipientState, u8, Option<String>)", into = "(String, RecipientState, u8, Option<String>)")]
-pub struct Recipient {
-    /// The digest of the subscriber's key.
-    pub digest: String,
-    /// How far.
-    pub state: RecipientState,
-    /// The number of its attempt: the one to come while pending, else the last. From 1.
-    pub attempt: u8,
-    /// SES's message id, once sent.
-    pub message_id: Option<String>,
-}
-
-impl From<(String, RecipientState, u8, Option<String>)> for Recipient {
-    fn from((digest, state, attempt, message_id): (String, RecipientState, u8, Option<String>)) -> Self {
-        Self { digest, state, attempt, message_id }
-    }
-}
-
-impl From<Recipient> for (String, RecipientState, u8, Option<String>) {
-    fn from(one: Recipient) -> Self {
-        (one.digest, one.state, one.attempt, one.message_id)
-    }
-}
-
 /// Up to [`MAX_RECIPIENTS`] recipients of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -120,7 +71,18 @@ pub struct Chunk {
     pub owner: Option<String>,
     /// While sending: until when the worker has it. By then its process is dead.
     pub lease_until: Option<Timestamp>,
-    /// When somebody must look at it next. `None` when it is done.
+    /// While pending: whether its message is on the queue.
+    pub queued: bool,
+    /// While some are unknown: until when their events are waited for. `None` when that is decided.
+    pub settle_at: Option<Timestamp>,
+    /// When the mails before its own were sent, at the latest, as of its claim. By this one tells whether SES's events
+    /// have stopped or there was nothing to tell of.
+    pub sent_after: Option<Timestamp>,
+    /// Whether any event of SES has come for it.
+    pub heard: bool,
+    /// The last of the campaign's resends that took recipients of it.
+    pub pass: u8,
+    /// When somebody must look at it next: for a queued one, when its message is taken for lost. `None` when it is done.
     pub attention_at: Option<Timestamp>,
 }
 
@@ -134,14 +96,12 @@ pub struct ChunkRefused(pub ChunkStatus);
 pub enum Verdict {
     /// Send it.
     Send,
-    /// An event says that an earlier attempt was accepted.
-    AlreadySent(String),
-    /// It unsubscribed.
-    Suppress,
+    /// It unsubscribed, or its address is suppressed, for this reason.
+    Suppress(String),
     /// It is gone.
-    Skip,
+    Skip(String),
     /// Its letter cannot be rendered.
-    Fail,
+    Fail(String),
 }
 
 /// What sending to one recipient came to.
@@ -151,55 +111,60 @@ pub enum Sent {
     Accepted(String),
     /// Certainly not accepted; to be tried again.
     NotYet,
-    /// Certainly not accepted, and never will be.
-    Refused,
+    /// Certainly not accepted, and never will be, for this reason.
+    Refused(String),
     /// Nobody knows.
     Unknown,
 }
 
-/// A Send event: SES accepted this attempt for this recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendEvent {
-    /// The recipient's place in its chunk.
-    pub recipient: usize,
-    /// The attempt, from 1.
-    pub attempt: u8,
-    /// SES's message id.
-    pub message_id: String,
+/// When those of a chunk who are still to be sent are tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// Dispatch it at this time.
+    At(Timestamp),
+    /// Its message is shown again; dispatch it if nobody took it by this time.
+    Queued(Timestamp),
 }
 
 impl Chunk {
     /// A new chunk: all are to be sent when due.
     #[must_use]
     pub fn new(campaign: CampaignId, number: u32, due: Timestamp, digests: Vec<String>) -> Self {
-        let recipient = |digest| Recipient { digest, state: RecipientState::Pending, attempt: 1, message_id: None };
         Self {
             campaign,
             number,
             due,
             status: ChunkStatus::Pending,
-            recipients: digests.into_iter().map(recipient).collect(),
+            recipients: digests.into_iter().map(Recipient::new).collect(),
             fence: 0,
             owner: None,
             lease_until: None,
+            queued: false,
+            settle_at: None,
+            sent_after: None,
+            heard: false,
+            pass: 0,
             attention_at: Some(due),
         }
+    }
+
+    /// The chunk with all its recipients skipped: nothing is left to do.
+    #[must_use]
+    pub fn skipped(mut self, reason: &str) -> Self {
+        for one in &mut self.recipients {
+            one.set(RecipientState::Skipped, Some(reason.to_owned()));
+        }
+        self.close();
+        self
     }
 
     /// Its part of the campaign's counts.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut counts = Counts { open_chunks: i64::from(self.status != ChunkStatus::Done), ..Counts::default() };
-        for recipient in &self.recipients {
-            *match recipient.state {
-                RecipientState::Pending => &mut counts.pending,
-                RecipientState::Sending => &mut counts.sending,
-                RecipientState::Sent => &mut counts.sent,
-                RecipientState::Unknown => &mut counts.unknown,
-                RecipientState::Failed => &mut counts.failed,
-                RecipientState::Suppressed => &mut counts.suppressed,
-                RecipientState::Skipped => &mut counts.skipped,
-            } += 1;
+        for one in &self.recipients {
+            *counts.of_mut(one.state) += 1;
+            counts.repeated += i64::from(one.repeats());
         }
         counts
     }
@@ -214,10 +179,8 @@ impl Chunk {
         (0..self.recipients.len()).filter(|&place| self.recipients[place].state == state).collect()
     }
 
-    /// Whether an attempt of unknown outcome went before one that is pending: then an event may still tell of it.
-    #[must_use]
-    pub fn repeats(&self) -> bool {
-        self.recipients.iter().any(|one| one.state == RecipientState::Pending && one.attempt > 1)
+    fn has(&self, state: RecipientState) -> bool {
+        self.recipients.iter().any(|one| one.state == state)
     }
 
     fn changed(&self) -> Self {
@@ -241,33 +204,49 @@ impl Chunk {
         }
         let mut chunk = self.changed();
         chunk.owner = Some(owner.to_owned());
+        chunk.queued = false;
         for (place, verdict) in verdicts {
             let Some(one) = chunk.recipients.get_mut(*place).filter(|one| one.state == RecipientState::Pending) else {
                 continue;
             };
-            one.state = match verdict {
-                Verdict::Send => RecipientState::Sending,
-                Verdict::AlreadySent(message_id) => {
-                    one.message_id = Some(message_id.clone());
-                    RecipientState::Sent
-                }
-                Verdict::Suppress => RecipientState::Suppressed,
-                Verdict::Skip => RecipientState::Skipped,
-                Verdict::Fail => RecipientState::Failed,
-            };
+            match verdict {
+                Verdict::Send => one.set(RecipientState::Sending, None),
+                Verdict::Suppress(why) => one.set(RecipientState::Suppressed, Some(why.clone())),
+                Verdict::Skip(why) => one.set(RecipientState::Skipped, Some(why.clone())),
+                Verdict::Fail(why) => one.set(RecipientState::Failed, Some(why.clone())),
+            }
         }
-        if chunk.places(RecipientState::Sending).is_empty() {
-            chunk.rest(now, now);
-        } else {
+        if chunk.has(RecipientState::Sending) {
             chunk.status = ChunkStatus::Sending;
             chunk.lease_until = Some(lease_until);
             chunk.attention_at = Some(lease_until);
+        } else {
+            chunk.rest(Again::At(now));
         }
         Ok(chunk)
     }
 
-    /// Writes down what the owner's sending came to, by place. Those it says nothing of were not begun. `again_at` is
-    /// when the pending ones may be tried again, `settle` how long the events of the unknown ones are waited for.
+    /// The claimed chunk with when the mails before its own were sent.
+    #[must_use]
+    pub fn following(self, sent_after: Option<Timestamp>) -> Self {
+        Self { sent_after, ..self }
+    }
+
+    /// Whether the worker that claimed it as `owner` still has it.
+    #[must_use]
+    pub fn is_of(&self, owner: &str) -> bool {
+        self.status == ChunkStatus::Sending && self.owner.as_deref() == Some(owner)
+    }
+
+    /// Whether the recipient at a place is in the hands of a worker.
+    #[must_use]
+    pub fn is_sending(&self, place: usize) -> bool {
+        self.recipients.get(place).is_some_and(|one| one.state == RecipientState::Sending)
+    }
+
+    /// Writes down what the owner's sending came to, by place. Those it says nothing of were not begun. `again` is when
+    /// the pending ones may be tried again, `settle_at` until when the events of the unknown ones are waited for. What
+    /// SES's events told meanwhile stays.
     ///
     /// # Errors
     /// When the owner does not have it any more.
@@ -275,83 +254,103 @@ impl Chunk {
         &self,
         owner: &str,
         outcomes: &[(usize, Sent)],
-        again_at: Timestamp,
+        again: Again,
         settle_at: Timestamp,
     ) -> Result<Self, ChunkRefused> {
-        if self.status != ChunkStatus::Sending || self.owner.as_deref() != Some(owner) {
+        if !self.is_of(owner) {
             return Err(ChunkRefused(self.status));
         }
         let mut chunk = self.changed();
-        for place in self.places(RecipientState::Sending) {
-            let outcome = outcomes.iter().find(|(at, _)| *at == place).map(|(_, outcome)| outcome);
-            let one = &mut chunk.recipients[place];
-            one.state = match outcome {
-                Some(Sent::Accepted(message_id)) => {
-                    one.message_id = Some(message_id.clone());
-                    RecipientState::Sent
-                }
-                Some(Sent::Refused) => RecipientState::Failed,
-                Some(Sent::Unknown) => RecipientState::Unknown,
-                Some(Sent::NotYet) | None => RecipientState::Pending,
-            };
+        for (place, outcome) in outcomes {
+            // An acceptance counts though an event said so before: it may be of another attempt.
+            if let (Sent::Accepted(message_id), Some(one)) = (outcome, chunk.recipients.get_mut(*place)) {
+                one.join(one.attempt, message_id, RecipientState::Sent, None);
+            }
         }
-        chunk.rest(again_at, settle_at);
+        let mut unknown = false;
+        for place in chunk.places(RecipientState::Sending) {
+            let one = &mut chunk.recipients[place];
+            match outcomes.iter().find(|(at, _)| *at == place).map(|(_, outcome)| outcome) {
+                Some(Sent::Refused(why)) => one.set(RecipientState::Failed, Some(why.clone())),
+                Some(Sent::Unknown) => {
+                    one.set(RecipientState::Unknown, None);
+                    unknown = true;
+                }
+                Some(Sent::NotYet | Sent::Accepted(_)) | None => one.set(RecipientState::Pending, None),
+            }
+        }
+        if unknown || chunk.settle_at.is_some() {
+            chunk.settle_at = chunk.settle_at.max(Some(settle_at));
+        }
+        chunk.rest(again);
         Ok(chunk)
     }
 
-    /// Decides about the recipients of which nobody knows whether they were sent: after the end of a lease that was not
-    /// recorded, and when their events were waited for long enough. Who has an event is sent. The others are waited for
-    /// until `settle` after the lease and then tried once more, up to [`MAX_ATTEMPTS`]; after that they stay unknown.
-    ///
-    /// # Errors
-    /// When it is neither sending nor settling, or its time has not come.
-    pub fn settle(&self, events: &[SendEvent], now: Timestamp, settle: SignedDuration) -> Result<Self, ChunkRefused> {
-        let waited_until = match (self.status, self.lease_until, self.attention_at) {
-            (ChunkStatus::Sending, Some(lease_until), _) if lease_until <= now => lease_until + settle,
-            (ChunkStatus::Settling, _, Some(settle_at)) if settle_at <= now => settle_at,
-            _ => return Err(ChunkRefused(self.status)),
-        };
-        let most = if events.is_empty() { MAX_ATTEMPTS_UNHEARD } else { MAX_ATTEMPTS };
+    /// Joins what SES told of its mails; `None` when nothing of it is new. What SES accepted is not sent any more.
+    #[must_use]
+    pub fn hear(&self, events: &[MailEvent]) -> Option<Self> {
         let mut chunk = self.changed();
-        for (place, one) in chunk.recipients.iter_mut().enumerate() {
-            if !matches!(one.state, RecipientState::Sending | RecipientState::Unknown) {
-                continue;
-            }
-            if let Some(event) = events.iter().find(|event| event.recipient == place) {
-                one.state = RecipientState::Sent;
-                one.message_id = Some(event.message_id.clone());
-            } else if now >= waited_until && one.attempt < most {
-                one.state = RecipientState::Pending;
-                one.attempt += 1;
-            } else {
-                one.state = RecipientState::Unknown;
+        for event in events {
+            if let Some(one) = chunk.recipients.get_mut(event.place) {
+                one.join(event.attempt, &event.message_id, event.kind.into(), event.reason.as_deref());
+                chunk.heard = true;
             }
         }
-        if now >= waited_until && chunk.pending().is_empty() {
-            chunk.close();
-        } else {
-            chunk.rest(now, waited_until);
+        if chunk.recipients == self.recipients && chunk.heard == self.heard {
+            return None;
         }
-        Ok(chunk)
+        match chunk.status {
+            ChunkStatus::Pending if !chunk.has(RecipientState::Pending) => chunk.rest(Again::At(self.due)),
+            ChunkStatus::Settling if !chunk.has(RecipientState::Unknown) => chunk.close(),
+            _ => {}
+        }
+        Some(chunk)
+    }
+
+    /// Has recipients in these states sent once more, for the campaign's resend number `pass`; `None` when there are none,
+    /// or when that resend took them already.
+    #[must_use]
+    pub fn reopen(&self, states: &[RecipientState], pass: u8, now: Timestamp) -> Option<Self> {
+        let again = |one: &Recipient| states.contains(&one.state) && !one.state.is_accepted();
+        if self.pass >= pass || self.status != ChunkStatus::Done || !self.recipients.iter().any(again) {
+            return None;
+        }
+        let mut chunk = self.changed();
+        chunk.pass = pass;
+        for one in chunk.recipients.iter_mut().filter(|one| again(one)) {
+            one.attempt = one.attempt.saturating_add(1);
+            one.set(RecipientState::Pending, None);
+        }
+        chunk.rest(Again::At(now));
+        Some(chunk)
     }
 
     /// Sets the status that follows from the recipients when nobody works on it.
-    fn rest(&mut self, again_at: Timestamp, settle_at: Timestamp) {
+    fn rest(&mut self, again: Again) {
         self.lease_until = None;
-        if !self.pending().is_empty() {
-            self.status = ChunkStatus::Pending;
-            self.attention_at = Some(again_at);
-        } else if !self.places(RecipientState::Unknown).is_empty() {
-            self.status = ChunkStatus::Settling;
-            self.attention_at = Some(settle_at);
-        } else {
-            self.close();
+        match self.settle_at {
+            _ if self.has(RecipientState::Pending) => {
+                self.status = ChunkStatus::Pending;
+                (self.attention_at, self.queued) = match again {
+                    Again::At(at) => (Some(at), false),
+                    Again::Queued(until) => (Some(until), true),
+                };
+            }
+            Some(settle_at) if self.has(RecipientState::Unknown) => {
+                self.status = ChunkStatus::Settling;
+                self.queued = false;
+                self.attention_at = Some(settle_at);
+            }
+            _ => self.close(),
         }
     }
 
     fn close(&mut self) {
         self.status = ChunkStatus::Done;
         self.lease_until = None;
+        self.queued = false;
+        self.settle_at = None;
+        self.sent_after = None;
         self.attention_at = None;
     }
 }

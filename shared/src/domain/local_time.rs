@@ -184,6 +184,22 @@ pub enum Whose {
     Newsletter,
 }
 
+/// What becomes of a recipient whose hour on the campaign's date is past when the campaign opens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Past {
+    /// It is due at once.
+    #[default]
+    Now,
+    /// It is due at its hour on the day after.
+    NextDay,
+    /// It gets none.
+    Skip,
+}
+
+/// An hour that came this long before the campaign opened is not past yet: it opens up to a quarter of an hour late.
+const PAST_AFTER: SignedDuration = SignedDuration::from_mins(30);
+
 /// All that decides when whom is due, as it was when the campaign was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
@@ -197,6 +213,9 @@ pub struct Timing {
     pub time_zone: Zone,
     /// The newsletter's weekdays; `None` is every day.
     pub days: Option<Weekdays>,
+    /// What becomes of those whose hour is past.
+    #[serde(default)]
+    pub past: Past,
 }
 
 /// The campaign's date cannot be kept.
@@ -232,10 +251,10 @@ impl Timing {
         }
     }
 
-    /// When a recipient with this zone is due, in a campaign started and opened then. Never before it opened: whose
-    /// hour is past is due at once.
+    /// When a recipient with this zone is due, in a campaign started and opened then; `None` when it is to be skipped.
+    /// Never before it opened: what becomes of whose hour is past, [`Timing::past`] says.
     #[must_use]
-    pub fn due(&self, recipient: Option<&Zone>, started: Timestamp, opened: Timestamp) -> Timestamp {
+    pub fn due(&self, recipient: Option<&Zone>, started: Timestamp, opened: Timestamp) -> Option<Timestamp> {
         let zone = match self.whose {
             Whose::Recipient => recipient.unwrap_or(&self.time_zone),
             Whose::Newsletter => &self.time_zone,
@@ -245,7 +264,12 @@ impl Timing {
             When::Next => next(started, self.send_at, self.days, zone),
             When::On(date) => at(date, self.send_at, &zone.rules()),
         };
-        due.max(opened)
+        match self.past {
+            _ if due >= opened - PAST_AFTER => Some(due.max(opened)),
+            Past::Now => Some(opened),
+            Past::NextDay => Some(next(opened, self.send_at, None, zone)),
+            Past::Skip => None,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ fn ten() -> SendTime {
 }
 
 fn timing(when: When, whose: Whose) -> Timing {
-    Timing { when, whose, send_at: ten(), time_zone: zone("Europe/Berlin"), days: None }
+    Timing { when, whose, send_at: ten(), time_zone: zone("Europe/Berlin"), days: None, past: Past::Now }
 }
 
 #[test]
@@ -54,15 +54,33 @@ fn a_dated_campaign_opens_before_anybody_is_due() {
     let started = ts("2026-07-01T12:00:00Z");
     let opens = dated.opens(started).unwrap();
     assert_eq!(opens, ts("2026-07-02T20:00:00Z"));
-    assert_eq!(dated.due(Some(&zone("Pacific/Kiritimati")), started, opens), opens);
-    assert_eq!(dated.due(Some(&zone("Pacific/Pago_Pago")), started, opens), ts("2026-07-03T21:00:00Z"));
-    assert_eq!(dated.due(None, started, opens), ts("2026-07-03T08:00:00Z"));
+    assert_eq!(dated.due(Some(&zone("Pacific/Kiritimati")), started, opens), Some(opens));
+    assert_eq!(dated.due(Some(&zone("Pacific/Pago_Pago")), started, opens), Some(ts("2026-07-03T21:00:00Z")));
+    assert_eq!(dated.due(None, started, opens), Some(ts("2026-07-03T08:00:00Z")));
     // Opened late: whose hour is past is due at once.
     let late = ts("2026-07-03T09:00:00Z");
-    assert_eq!(dated.due(None, started, late), late);
+    assert_eq!(dated.due(None, started, late), Some(late));
     let all_at_once = Timing { whose: Whose::Newsletter, ..dated };
     assert_eq!(all_at_once.opens(started).unwrap(), ts("2026-07-03T08:00:00Z"));
-    assert_eq!(all_at_once.due(Some(&zone("Asia/Tokyo")), started, started), ts("2026-07-03T08:00:00Z"));
+    assert_eq!(all_at_once.due(Some(&zone("Asia/Tokyo")), started, started), Some(ts("2026-07-03T08:00:00Z")));
+}
+
+#[test]
+fn whose_hour_is_past_is_due_at_once_or_the_next_day_or_not_at_all() {
+    let started = ts("2026-07-01T12:00:00Z");
+    let late = ts("2026-07-03T09:00:00Z");
+    let with = |past| Timing { past, ..timing(When::On("2026-07-03".parse().unwrap()), Whose::Recipient) };
+    let berlin = |past| with(past).due(None, started, late);
+    assert_eq!(berlin(Past::Now), Some(late));
+    assert_eq!(berlin(Past::NextDay), Some(ts("2026-07-04T08:00:00Z")));
+    assert_eq!(berlin(Past::Skip), None);
+    for past in [Past::Now, Past::NextDay, Past::Skip] {
+        let new_york = with(past).due(Some(&zone("America/New_York")), started, late);
+        assert_eq!(new_york, Some(ts("2026-07-03T14:00:00Z")), "its hour is to come");
+        // A campaign opens some minutes after its hour: that is not past.
+        let opened = ts("2026-07-03T08:30:00Z");
+        assert_eq!(with(past).due(None, started, opened), Some(opened));
+    }
 }
 
 #[test]
@@ -130,6 +148,6 @@ proptest! {
         let timing = Timing { send_at, ..timing(When::On(date), Whose::Recipient) };
         let opens = timing.opens(started).unwrap();
         prop_assert!(at(date, send_at, &zone.rules()) >= opens);
-        prop_assert!(timing.due(Some(&zone), started, opens) >= opens);
+        prop_assert!(timing.due(Some(&zone), started, opens) >= Some(opens));
     }
 }

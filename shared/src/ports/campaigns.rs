@@ -1,10 +1,9 @@
 use super::{Added, PortError};
 use crate::domain::campaign::{Campaign, Counts, Frozen};
-use crate::domain::chunk::{Chunk, SendEvent};
+use crate::domain::chunk::Chunk;
 use crate::domain::id::CampaignId;
-use crate::domain::pace::Grant;
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// A campaign with how its recipients stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,22 +23,12 @@ pub enum Written {
     Stale,
 }
 
-/// What is to be done about the things that the clock finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Duty {
-    /// Pending chunks, to be dispatched.
-    Dispatch,
-    /// Campaigns to be opened, frozen or finished, and chunks whose lease or waiting time is over. Apart from the
-    /// former, so that a long campaign's chunks do not stand in their way.
-    Attention,
-}
-
 /// Something whose time has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DueItem {
-    /// A campaign.
+    /// A campaign to be opened, frozen or finished, or one whose pause may be over.
     Campaign(CampaignId),
-    /// One of a campaign's chunks.
+    /// One of a campaign's chunks, whose lease or waiting time is over.
     Chunk(CampaignId, u32),
 }
 
@@ -62,48 +51,40 @@ pub trait Campaigns: Send + Sync {
     /// down twice, whatever stops the writer and however many there are.
     async fn freeze(&self, before: &Campaign, page: &Frozen) -> Result<Written, PortError>;
 
-    /// At most `limit` campaigns and chunks of a duty whose attention time is at or before `until`, the earliest first
-    /// within a shard. It may show one that has just been seen to.
-    async fn due(&self, duty: Duty, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError>;
+    /// At most `limit` campaigns that send. It may miss one that has just begun to, and show one that has just ended.
+    async fn active(&self, limit: usize) -> Result<Vec<CampaignId>, PortError>;
+
+    /// At most `limit` campaigns and chunks whose attention time is at or before `until`, the earliest first within a
+    /// shard; pending chunks are not among them. It may show one that has just been seen to.
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError>;
 }
 
-/// The chunks of campaigns: the ledger of who was sent what.
+/// The chunks of campaigns: the ledger of who was sent what, and what became of it.
 #[async_trait]
 pub trait Chunks: Send + Sync {
     /// Reads a chunk, as of the last write.
     async fn get(&self, campaign: &CampaignId, number: u32) -> Result<Option<Chunk>, PortError>;
 
+    /// Reads the chunks with these numbers, at most 100, as of the last write; those that are there, in order.
+    async fn range(&self, campaign: &CampaignId, numbers: std::ops::Range<u32>) -> Result<Vec<Chunk>, PortError>;
+
     /// Writes `after` over `before`, if that version is the one stored, and moves the campaign's counts by the
     /// difference, in one transaction. When the answer to such a write was lost, the same call says `Done` again.
     async fn update(&self, before: &Chunk, after: &Chunk) -> Result<Written, PortError>;
 
-    /// Puts off a pending chunk's dispatch from `chunk.attention_at` to `until`. `Stale` when somebody else did, or
-    /// claimed it: then it is not to be dispatched.
+    /// The numbers of at most `limit` pending chunks of a campaign whose attention time is at or before `until`: those
+    /// that are due and not on the queue, and those whose message is taken for lost. It may show one that has just been
+    /// dispatched.
+    async fn ready(&self, campaign: &CampaignId, until: Timestamp, limit: usize) -> Result<Vec<u32>, PortError>;
+
+    /// How many chunks of a campaign are on the queue, without those whose message is taken for lost at `now`. It may be
+    /// behind by those that have just been dispatched or claimed.
+    async fn queued(&self, campaign: &CampaignId, now: Timestamp) -> Result<usize, PortError>;
+
+    /// Notes that a pending chunk's message goes to the queue, and is taken for lost at `until`. No change of the chunk:
+    /// its fence stays. `Stale` when somebody else did, or claimed it: then its message is not to be sent.
     async fn dispatched(&self, chunk: &Chunk, until: Timestamp) -> Result<Written, PortError>;
 
-    /// Notes a Send event: SES accepted this attempt. Idempotent.
-    async fn seen(
-        &self,
-        campaign: &CampaignId,
-        number: u32,
-        event: &SendEvent,
-        now: Timestamp,
-    ) -> Result<(), PortError>;
-
-    /// The Send events noted for a chunk, as of the last write.
-    async fn events(&self, campaign: &CampaignId, number: u32) -> Result<Vec<SendEvent>, PortError>;
-}
-
-/// Sending rates shared by all workers.
-#[async_trait]
-pub trait Pace: Send + Sync {
-    /// Takes `cost` of the time of the line called `name`, if it can be had by `latest`. See
-    /// [`grant`](crate::domain::pace::grant), which it carries out atomically.
-    async fn take(
-        &self,
-        name: &str,
-        cost: SignedDuration,
-        now: Timestamp,
-        latest: Timestamp,
-    ) -> Result<Grant, PortError>;
+    /// The opposite, for a message that is given up: the chunk is ready at `at`.
+    async fn put_back(&self, chunk: &Chunk, at: Timestamp) -> Result<Written, PortError>;
 }

@@ -2,6 +2,7 @@ use super::PortError;
 use crate::domain::{
     id::Tenant,
     key::{Key, KeyId},
+    keyed_hash::HashKey,
     token::{TokenKey, TokenKeys as Keyring},
     webhook::{Secret, Secrets},
 };
@@ -44,4 +45,11 @@ pub trait WebhookSecrets: Send + Sync {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Secrets, PortError>;
+}
+
+/// The key of keyed hashes.
+#[async_trait]
+pub trait HashKeys: Send + Sync {
+    /// The key, after storing `first` if there is none. Of several callers at once, one's key is stored and all get it.
+    async fn ensure_hash_key(&self, first: &HashKey) -> Result<HashKey, PortError>;
 }

@@ -32,8 +32,11 @@ pub enum MailError {
     /// Not accepted: the day's quota is used up. Send it when the quota has recovered.
     #[error("the daily sending quota is used up: {0}")]
     Quota(String),
-    /// Not accepted, and no other mail will be until somebody acts: sending is paused, the account is suspended, the
-    /// sender is not verified.
+    /// Not accepted, and no other mail of this sender or configuration will be until somebody acts.
+    #[error("the sender or the configuration is refused: {0}")]
+    Sender(String),
+    /// Not accepted, and no other mail of the account will be until somebody acts: sending is paused, the account is
+    /// suspended.
     #[error("sending is halted: {0}")]
     Halted(String),
     /// Not accepted, and never will be: this mail is at fault.

@@ -1,6 +1,7 @@
 //! What the outside world offers, one small trait per capability. Adapters are in [`crate::aws`], in-memory ones in
 //! `crate::testing`; one conformance suite runs on both.
 
+mod account;
 mod blobs;
 mod bus;
 mod campaigns;
@@ -16,13 +17,16 @@ mod jobs;
 mod keys;
 mod limits;
 mod mail;
+mod pace;
 mod people;
 mod queue;
 mod schedules;
+mod suppressions;
 
+pub use account::SendingAccount;
 pub use blobs::{Blobs, PutBlob};
 pub use bus::Bus;
-pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, Written};
+pub use campaigns::{CampaignView, Campaigns, Chunks, DueItem, Written};
 pub use checkpoints::Checkpoints;
 pub use clock::{Clock, SystemClock};
 pub use counters::Counters;
@@ -32,12 +36,14 @@ pub use depths::{Depth, QueueDepths};
 pub use groups::Groups;
 pub use job_scan::{JobScan, ScanPage, ScannedJob};
 pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
-pub use keys::{Keys, TokenKeys, WebhookSecrets};
+pub use keys::{HashKeys, Keys, TokenKeys, WebhookSecrets};
 pub use limits::Limits;
 pub use mail::{Mail, MailError, MailLedger, Mailer, Opened};
+pub use pace::{Pace, SendLine};
 pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};
 pub use queue::{Group, Message, Queue};
 pub use schedules::{SchedulePlace, Schedules};
+pub use suppressions::Suppressions;
 
 /// Why a port could not do as asked. The source may name tables and keys: it goes to the log, never into an answer.
 #[derive(Debug, thiserror::Error)]

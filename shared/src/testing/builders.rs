@@ -1,9 +1,9 @@
 //! A newsletter's people and campaigns, made up.
 
 use crate::domain::address::EmailAddress;
-use crate::domain::campaign::{Campaign, Draft};
+use crate::domain::campaign::{Campaign, Draft, Rules};
 use crate::domain::id::{CampaignId, NewsletterId, Tenant};
-use crate::domain::local_time::{SendTime, Timing, When, Whose, Zone};
+use crate::domain::local_time::{Past, SendTime, Timing, When, Whose, Zone};
 use crate::domain::people::{Segment, Subscriber, SubscriberKey, SubscriberStatus};
 use jiff::Timestamp;
 
@@ -71,6 +71,7 @@ pub fn draft(subject: &str, when: When, now: Timestamp) -> Campaign {
         send_at: SendTime::parse("10:00").expect("a time"),
         time_zone: Zone::parse("Europe/Berlin").expect("a zone"),
         days: None,
+        past: Past::Now,
     };
     let draft = Draft {
         id: CampaignId::derived(&[subject]),
@@ -79,6 +80,8 @@ pub fn draft(subject: &str, when: When, now: Timestamp) -> Campaign {
         subject: subject.to_owned(),
         timing,
         segment: Segment::default(),
+        rules: Rules::default(),
+        rate: None,
     };
     Campaign::draft(draft, now)
 }

@@ -1,12 +1,12 @@
 use super::Faults;
 use crate::domain::campaign::{Campaign, Counts, Frozen};
-use crate::domain::chunk::{Chunk, ChunkStatus, SendEvent};
+use crate::domain::chunk::{Chunk, ChunkStatus};
 use crate::domain::id::CampaignId;
-use crate::domain::pace::{Grant, grant};
-use crate::ports::{Added, CampaignView, Campaigns, Chunks, DueItem, Duty, Pace, PortError, Written};
+use crate::ports::{Added, CampaignView, Campaigns, Chunks, DueItem, PortError, Written};
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 type ChunkKey = (CampaignId, u32);
@@ -15,11 +15,12 @@ type ChunkKey = (CampaignId, u32);
 struct Inner {
     campaigns: BTreeMap<CampaignId, (Campaign, Counts)>,
     chunks: BTreeMap<ChunkKey, Chunk>,
-    events: BTreeMap<ChunkKey, BTreeMap<(usize, u8), SendEvent>>,
-    lines: BTreeMap<String, Timestamp>,
+    /// Chunks to be looked at, by their time: pending ones by campaign, the others together.
+    pending: BTreeSet<(CampaignId, Timestamp, u32)>,
+    waiting: BTreeSet<(Timestamp, CampaignId, u32)>,
 }
 
-/// Campaigns, chunks and lines of time in memory. Their guards are the version and the fence.
+/// Campaigns and their chunks in memory. Their guards are the version and the fence.
 #[derive(Clone, Default)]
 pub struct MemoryCampaigns {
     inner: Arc<Mutex<Inner>>,
@@ -40,6 +41,40 @@ impl MemoryCampaigns {
 }
 
 impl Inner {
+    /// Stores a chunk, and where it is found by its time.
+    fn keep(&mut self, chunk: Chunk) {
+        let key = key(&chunk);
+        self.index(&key, false);
+        self.chunks.insert(key.clone(), chunk);
+        self.index(&key, true);
+    }
+
+    fn index(&mut self, key: &ChunkKey, there: bool) {
+        let Some(chunk) = self.chunks.get(key) else { return };
+        let Some(at) = chunk.attention_at else { return };
+        let (id, number) = (chunk.campaign.clone(), chunk.number);
+        match (chunk.status == ChunkStatus::Pending, there) {
+            (true, true) => self.pending.insert((id, at, number)),
+            (true, false) => self.pending.remove(&(id, at, number)),
+            (false, true) => self.waiting.insert((at, id, number)),
+            (false, false) => self.waiting.remove(&(at, id, number)),
+        };
+    }
+
+    /// Changes when a pending chunk is looked at, and whether it is on the queue.
+    fn put_off(&mut self, chunk: &Chunk, queued: bool, at: Timestamp, from: Option<Timestamp>) -> Written {
+        let Some(stored) = self.chunks.get(&key(chunk)) else { return Written::Stale };
+        let expected = stored.status == ChunkStatus::Pending
+            && stored.fence == chunk.fence
+            && (from.is_none() || stored.attention_at == from || stored.attention_at == Some(at));
+        if !expected {
+            return Written::Stale;
+        }
+        let put_off = Chunk { attention_at: Some(at), queued, ..stored.clone() };
+        self.keep(put_off);
+        Written::Done
+    }
+
     fn replace(&mut self, before: &Campaign, after: &Campaign) -> Written {
         match self.campaigns.get_mut(&after.id) {
             Some((campaign, _)) if campaign.version == before.version => {
@@ -99,7 +134,7 @@ impl Campaigns for MemoryCampaigns {
                 return Written::Stale;
             }
             let added: Counts = page.chunks.iter().map(Chunk::counts).sum();
-            inner.chunks.extend(page.chunks.iter().map(|chunk| (key(chunk), chunk.clone())));
+            page.chunks.iter().for_each(|chunk| inner.keep(chunk.clone()));
             if let Some((_, counts)) = inner.campaigns.get_mut(&before.id) {
                 *counts = *counts + added;
             }
@@ -109,19 +144,24 @@ impl Campaigns for MemoryCampaigns {
         Ok(written)
     }
 
-    async fn due(&self, duty: Duty, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
+    async fn active(&self, limit: usize) -> Result<Vec<CampaignId>, PortError> {
+        self.faults.before("active").await?;
+        Ok(self.with(|inner| {
+            let active = inner.campaigns.values().filter(|(campaign, _)| campaign.state.sends());
+            active.map(|(campaign, _)| campaign.id.clone()).take(limit).collect()
+        }))
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<DueItem>, PortError> {
         self.faults.before("due").await?;
         let mut due: Vec<(Timestamp, DueItem)> = self.with(|inner| {
             let campaigns = inner.campaigns.values().filter_map(|(campaign, _)| {
-                let at = campaign.attention_at.filter(|_| duty == Duty::Attention)?;
+                let at = campaign.attention_at.filter(|at| *at <= until)?;
                 Some((at, DueItem::Campaign(campaign.id.clone())))
             });
-            let chunks = inner.chunks.values().filter_map(|chunk| {
-                let its = if chunk.status == ChunkStatus::Pending { Duty::Dispatch } else { Duty::Attention };
-                let at = chunk.attention_at.filter(|_| its == duty)?;
-                Some((at, DueItem::Chunk(chunk.campaign.clone(), chunk.number)))
-            });
-            campaigns.chain(chunks).filter(|(at, _)| *at <= until).collect()
+            let waiting = inner.waiting.iter().take_while(|(at, ..)| *at <= until).take(limit);
+            let chunks = waiting.map(|(at, id, number)| (*at, DueItem::Chunk(id.clone(), *number)));
+            campaigns.chain(chunks).collect()
         });
         due.sort_by_key(|(at, _)| *at);
         Ok(due.into_iter().take(limit).map(|(_, item)| item).collect())
@@ -139,15 +179,21 @@ impl Chunks for MemoryCampaigns {
         Ok(self.with(|inner| inner.chunks.get(&(campaign.clone(), number)).cloned()))
     }
 
+    async fn range(&self, campaign: &CampaignId, numbers: Range<u32>) -> Result<Vec<Chunk>, PortError> {
+        self.faults.before("range").await?;
+        let (from, to) = ((campaign.clone(), numbers.start), (campaign.clone(), numbers.end.max(numbers.start)));
+        Ok(self.with(|inner| inner.chunks.range(from..to).map(|(_, chunk)| chunk.clone()).collect()))
+    }
+
     async fn update(&self, before: &Chunk, after: &Chunk) -> Result<Written, PortError> {
         self.faults.before("ledger").await?;
         let written = self.with(|inner| {
-            let Some(chunk) = inner.chunks.get_mut(&key(before)) else { return Written::Stale };
+            let Some(chunk) = inner.chunks.get(&key(before)) else { return Written::Stale };
             if chunk.fence != before.fence {
                 return if chunk == after { Written::Done } else { Written::Stale };
             }
             let moved = after.counts() - chunk.counts();
-            *chunk = after.clone();
+            inner.keep(after.clone());
             if let Some((_, counts)) = inner.campaigns.get_mut(&before.campaign) {
                 *counts = *counts + moved;
             }
@@ -157,63 +203,34 @@ impl Chunks for MemoryCampaigns {
         Ok(written)
     }
 
+    async fn ready(&self, campaign: &CampaignId, until: Timestamp, limit: usize) -> Result<Vec<u32>, PortError> {
+        self.faults.before("ready").await?;
+        let (from, to) = ((campaign.clone(), Timestamp::MIN, 0), (campaign.clone(), until, u32::MAX));
+        Ok(self.with(|inner| inner.pending.range(from..=to).take(limit).map(|(.., number)| *number).collect()))
+    }
+
+    async fn queued(&self, campaign: &CampaignId, now: Timestamp) -> Result<usize, PortError> {
+        self.faults.before("queued").await?;
+        let (from, to) = ((campaign.clone(), now, u32::MAX), (campaign.clone(), Timestamp::MAX, u32::MAX));
+        Ok(self.with(|inner| {
+            let later = inner.pending.range(from..=to);
+            let queued = |number| inner.chunks.get(&(campaign.clone(), number)).is_some_and(|chunk| chunk.queued);
+            later.filter(|(.., number)| queued(*number)).count()
+        }))
+    }
+
     async fn dispatched(&self, chunk: &Chunk, until: Timestamp) -> Result<Written, PortError> {
         self.faults.before("dispatched").await?;
-        let written = self.with(|inner| match inner.chunks.get_mut(&key(chunk)) {
-            Some(stored)
-                if stored.status == ChunkStatus::Pending
-                    && stored.fence == chunk.fence
-                    && (stored.attention_at == chunk.attention_at || stored.attention_at == Some(until)) =>
-            {
-                stored.attention_at = Some(until);
-                Written::Done
-            }
-            _ => Written::Stale,
-        });
+        let Some(from) = chunk.attention_at else { return Ok(Written::Stale) };
+        let written = self.with(|inner| inner.put_off(chunk, true, until, Some(from)));
         self.faults.after("dispatched").await?;
         Ok(written)
     }
 
-    async fn seen(
-        &self,
-        campaign: &CampaignId,
-        number: u32,
-        event: &SendEvent,
-        _now: Timestamp,
-    ) -> Result<(), PortError> {
-        self.faults.before("seen").await?;
-        self.with(|inner| {
-            let events = inner.events.entry((campaign.clone(), number)).or_default();
-            events.entry((event.recipient, event.attempt)).or_insert_with(|| event.clone());
-        });
-        self.faults.after("seen").await
-    }
-
-    async fn events(&self, campaign: &CampaignId, number: u32) -> Result<Vec<SendEvent>, PortError> {
-        self.faults.before("events").await?;
-        let key = (campaign.clone(), number);
-        Ok(self.with(|inner| inner.events.get(&key).map(|all| all.values().cloned().collect()).unwrap_or_default()))
-    }
-}
-
-#[async_trait]
-impl Pace for MemoryCampaigns {
-    async fn take(
-        &self,
-        name: &str,
-        cost: SignedDuration,
-        now: Timestamp,
-        latest: Timestamp,
-    ) -> Result<Grant, PortError> {
-        self.faults.before("take").await?;
-        let granted = self.with(|inner| {
-            let granted = grant(inner.lines.get(name).copied(), cost, now, latest);
-            if let Grant::Slot { until, .. } = granted {
-                inner.lines.insert(name.to_owned(), until);
-            }
-            granted
-        });
-        self.faults.after("take").await?;
-        Ok(granted)
+    async fn put_back(&self, chunk: &Chunk, at: Timestamp) -> Result<Written, PortError> {
+        self.faults.before("put back").await?;
+        let written = self.with(|inner| inner.put_off(chunk, false, at, None));
+        self.faults.after("put back").await?;
+        Ok(written)
     }
 }

@@ -7,14 +7,16 @@ mod operations;
 mod outbox;
 mod people;
 mod schedules;
+mod suppressions;
 
-pub use campaigns::{campaigns, chunks, pace};
-pub use keys::{keys, token_keys};
+pub use campaigns::{campaigns, chunks, pace, send_line};
+pub use keys::{hash_keys, keys, token_keys};
 pub use limits::limits;
 pub use operations::{checkpoints, dead_jobs};
 pub use outbox::{counters, groups, webhook_secrets};
 pub use people::{newsletters, subscribers, users};
 pub use schedules::schedules;
+pub use suppressions::suppressions;
 
 use crate::domain::group::Member;
 use crate::domain::id::{GroupId, JobId, Tenant};
@@ -301,7 +303,7 @@ pub async fn mail_ledger(ledger: &dyn MailLedger, salt: &str, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use crate::testing::{
-        MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryLimits, MemoryMailLedger, MemoryNewsletters,
+        MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryLimits, MemoryMailLedger, MemoryNewsletters, MemoryPace,
         MemorySchedules, MemorySubscribers, MemoryUsers,
     };
     use jiff::Timestamp;
@@ -344,6 +346,8 @@ mod tests {
         let store = MemoryCampaigns::default();
         super::campaigns(&store, &store, "t", now).await;
         super::chunks(&store, &store, "t", now).await;
-        super::pace(&store, "t", now).await;
+        let lines = MemoryPace::default();
+        super::pace(&lines, "t", now).await;
+        super::send_line(&lines, &lines, "line", now).await;
     }
 }

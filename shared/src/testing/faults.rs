@@ -8,6 +8,10 @@ enum Fault {
     Refuse,
     /// The call is carried out and its answer is lost.
     LoseAnswer,
+    /// The process ends before the call.
+    DieBefore,
+    /// The process ends after the call was carried out and before it hears of it.
+    DieAfter,
 }
 
 type Plan = Box<dyn FnMut(&'static str) -> f64 + Send>;
@@ -17,6 +21,7 @@ type Plan = Box<dyn FnMut(&'static str) -> f64 + Send>;
 pub struct Faults {
     plan: Arc<Mutex<Option<(Plan, f64, f64)>>>,
     script: Arc<Mutex<Vec<(&'static str, Fault)>>>,
+    dooms: Arc<Mutex<Vec<(&'static str, usize, Fault)>>>,
 }
 
 impl Faults {
@@ -29,6 +34,7 @@ impl Faults {
     pub fn none(&self) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.dooms.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The next call of this name is refused.
@@ -39,6 +45,32 @@ impl Faults {
     /// The next call of this name is carried out and its answer is lost.
     pub fn lose_next_answer(&self, call: &'static str) {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).push((call, Fault::LoseAnswer));
+    }
+
+    /// Whoever makes the `nth` call of this name from now on, from 1, ends before it: the call never returns.
+    pub fn die_before(&self, call: &'static str, nth: usize) {
+        self.doom(call, nth, Fault::DieBefore);
+    }
+
+    /// Whoever makes the `nth` call of this name from now on, from 1, ends after it was carried out.
+    pub fn die_after(&self, call: &'static str, nth: usize) {
+        self.doom(call, nth, Fault::DieAfter);
+    }
+
+    fn doom(&self, call: &'static str, nth: usize, fault: Fault) {
+        self.dooms.lock().unwrap_or_else(PoisonError::into_inner).push((call, nth, fault));
+    }
+
+    /// Whether this is the call whose maker ends here.
+    fn dies(&self, call: &'static str, fault: Fault) -> bool {
+        let mut dooms = self.dooms.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = dooms.iter().position(|(doomed, _, how)| (*doomed, *how) == (call, fault)) else { return false };
+        dooms[at].1 -= 1;
+        let now = dooms[at].1 == 0;
+        if now {
+            dooms.remove(at);
+        }
+        now
     }
 
     fn take(&self, call: &'static str, fault: Fault) -> bool {
@@ -64,6 +96,9 @@ impl Faults {
     /// When the call is to be refused.
     pub async fn before(&self, call: &'static str) -> Result<(), PortError> {
         tokio::task::yield_now().await;
+        if self.dies(call, Fault::DieBefore) {
+            std::future::pending::<()>().await;
+        }
         if self.take(call, Fault::Refuse) {
             return Err(PortError::Throttled(anyhow::anyhow!("{call}: refused by the test")));
         }
@@ -76,6 +111,9 @@ impl Faults {
     /// When the answer is to be lost.
     pub async fn after(&self, call: &'static str) -> Result<(), PortError> {
         tokio::task::yield_now().await;
+        if self.dies(call, Fault::DieAfter) {
+            std::future::pending::<()>().await;
+        }
         if self.take(call, Fault::LoseAnswer) {
             return Err(PortError::Unavailable(anyhow::anyhow!("{call}: the answer was lost by the test")));
         }

@@ -1,9 +1,10 @@
 use super::Faults;
 use crate::domain::id::Tenant;
 use crate::domain::key::{ApiKey, KEY_BYTES, Key, KeyId, Scope};
+use crate::domain::keyed_hash::HashKey;
 use crate::domain::token::{TokenKey, TokenKeys as Keyring};
 use crate::domain::webhook::{Secret, Secrets};
-use crate::ports::{Keys, PortError, TokenKeys, WebhookSecrets};
+use crate::ports::{HashKeys, Keys, PortError, TokenKeys, WebhookSecrets};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ struct Inner {
     keys: BTreeMap<KeyId, Key>,
     tokens: Option<Keyring>,
     webhooks: BTreeMap<Tenant, Secrets>,
+    hash: Option<HashKey>,
     finds: usize,
 }
 
@@ -127,6 +129,14 @@ impl WebhookSecrets for MemoryKeys {
     }
 }
 
+#[async_trait]
+impl HashKeys for MemoryKeys {
+    async fn ensure_hash_key(&self, first: &HashKey) -> Result<HashKey, PortError> {
+        self.faults.before("ensure_hash_key").await?;
+        Ok(self.with(|inner| inner.hash.get_or_insert_with(|| first.clone()).clone()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +147,6 @@ mod tests {
         conformance::keys(&MemoryKeys::default(), "memory", Timestamp::UNIX_EPOCH).await;
         conformance::token_keys(&MemoryKeys::default()).await;
         conformance::webhook_secrets(&MemoryKeys::default(), "memory", Timestamp::UNIX_EPOCH).await;
+        conformance::hash_keys(&MemoryKeys::default()).await;
     }
 }

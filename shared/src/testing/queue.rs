@@ -153,6 +153,11 @@ impl MemoryQueue {
         self.with(|inner| inner.messages.clone())
     }
 
+    /// Takes everything off the queue.
+    pub fn take_all(&self) -> Vec<Delivered> {
+        self.with(|inner| std::mem::take(&mut inner.messages))
+    }
+
     /// Receives at most `most` visible messages, chosen by `pick` (a number from 0 to 1 for each), and hides them for
     /// `timeout`. Standard queues promise no order. A FIFO queue keeps that of each group, and gives nothing of a group as
     /// long as any of its messages is in flight.
@@ -192,6 +197,11 @@ impl MemoryQueue {
     pub fn answered(&self, event: &SqsEvent, response: &SqsBatchResponse) {
         let failed = response.batch_item_failures.iter().map(|failure| failure.item_identifier.clone());
         self.settle(event, &failed.collect::<Vec<_>>());
+    }
+
+    /// Deletes a message.
+    pub fn delete(&self, id: &str) {
+        self.with(|inner| inner.messages.retain(|message| message.id != id));
     }
 
     /// Puts a second copy of some message on a standard queue, which now and then delivers twice.

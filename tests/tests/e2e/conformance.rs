@@ -79,4 +79,5 @@ async fn the_mail_table_conforms() {
     conformance::campaigns(&mail, &mail, &salt, now).await;
     conformance::chunks(&mail, &mail, &salt, now).await;
     conformance::pace(&mail, &salt, now).await;
+    conformance::send_line(&mail, &mail, &format!("{salt}-line"), now).await;
 }

@@ -1,7 +1,9 @@
 //! A campaign as the API shows it.
 
 use jiff::Timestamp;
+use millrace::domain::campaign::{CampaignState, Stop};
 use millrace::domain::local_time::{When, Whose};
+use millrace::domain::pace::SendRate;
 use millrace::ports::CampaignView;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -33,16 +35,49 @@ pub struct CountsView {
     pub pending: u64,
     /// In the hands of a worker.
     pub sending: u64,
-    /// Accepted for delivery.
+    /// Accepted by SES, and no more is known yet.
     pub sent: u64,
     /// Perhaps accepted: no clear answer yet.
     pub unknown: u64,
-    /// Refused.
+    /// Taken by the recipient's mail server.
+    pub delivered: u64,
+    /// Given back.
+    pub bounced: u64,
+    /// Called spam.
+    pub complained: u64,
+    /// Refused by SES, or not to be rendered.
     pub failed: u64,
-    /// Unsubscribed since the audience was put down: not sent.
+    /// Unsubscribed since the audience was put down, or on the suppression list: not sent.
     pub suppressed: u64,
-    /// Erased since the audience was put down: not sent.
+    /// Erased since the audience was put down, or their hour was past, or the campaign was cancelled: not sent.
     pub skipped: u64,
+}
+
+/// Why a campaign is paused or halted.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct StopView {
+    /// `person`, `late`, `quota`, `bounces`, `complaints`, `failures`, `sender` or `account`.
+    #[schema(example = "quota")]
+    pub reason: String,
+    /// What it means and what to do.
+    pub detail: String,
+    /// SES's code, when that is the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+}
+
+impl StopView {
+    fn new(stop: &Stop) -> Self {
+        Self {
+            reason: stop.reason.as_str().to_owned(),
+            detail: stop.reason.explain().to_owned(),
+            code: stop.code.clone(),
+            at: stop.at,
+        }
+    }
 }
 
 /// A campaign.
@@ -59,15 +94,23 @@ pub struct CampaignAnswer {
     pub segment: SegmentView,
     /// When it goes out.
     pub send: SendView,
-    /// `draft`, `scheduled`, `freezing`, `sending` or `finished`.
+    /// `draft`, `scheduled`, `freezing`, `sending`, `paused`, `finished`, `cancelled` or `halted`.
     #[schema(example = "draft")]
     pub state: String,
     /// Whether the audience is complete. Until then `total` grows.
     pub frozen: bool,
     /// The recipients.
     pub total: u64,
-    /// The recipients by state. Once `frozen` they add up to `total`.
+    /// The recipients by state. They add up to `total`.
     pub counts: CountsView,
+    /// Mails that SES is known to have accepted beyond a recipient's first.
+    pub repeated: u64,
+    /// The most mails a second that it sends, when it has a rate of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// While it is paused or halted: why, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StopView>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -91,6 +134,11 @@ impl CampaignAnswer {
     pub fn new(view: &CampaignView) -> Self {
         let CampaignView { campaign, counts } = view;
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        // Whoever was not begun when it was cancelled is skipped.
+        let (pending, cancelled) = match campaign.state {
+            CampaignState::Cancelled => (0, counts.pending),
+            _ => (counts.pending, 0),
+        };
         Self {
             id: campaign.id.to_string(),
             newsletter: campaign.newsletter.to_string(),
@@ -112,15 +160,22 @@ impl CampaignAnswer {
             },
             state: campaign.state.as_str().to_owned(),
             frozen: campaign.frozen,
-            total: campaign.total,
+            // A page of the audience and its counts are two items, which may be read on both sides of a write.
+            total: if campaign.frozen { campaign.total } else { count(counts.sum()) },
+            repeated: count(counts.repeated),
+            rate: campaign.rate.map(SendRate::get),
+            stopped: campaign.stopped.as_ref().map(StopView::new),
             counts: CountsView {
-                pending: count(counts.pending),
+                pending: count(pending),
                 sending: count(counts.sending),
                 sent: count(counts.sent),
                 unknown: count(counts.unknown),
-                failed: count(counts.failed),
+                delivered: count(counts.delivered),
+                bounced: count(counts.soft_bounced + counts.hard_bounced),
+                complained: count(counts.complained),
+                failed: count(counts.failed + counts.rejected),
                 suppressed: count(counts.suppressed),
-                skipped: count(counts.skipped),
+                skipped: count(counts.skipped + cancelled),
             },
             created_at: campaign.created_at,
             started_at: campaign.started_at,

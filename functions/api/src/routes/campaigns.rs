@@ -12,10 +12,12 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::{Timestamp, civil::Date};
-use millrace::domain::campaign::{Campaign, CampaignState, Counts, Draft, StartRefused};
+use millrace::domain::campaign::{Campaign, CampaignState, Counts, Draft, Rules, StartRefused};
+use millrace::domain::chunk::Uncertain;
 use millrace::domain::id::{CampaignId, NewsletterId, Tenant};
 use millrace::domain::letter::{Letter, LetterError, LetterSource, Part};
-use millrace::domain::local_time::{Timing, When, Whose};
+use millrace::domain::local_time::{Past, Timing, When, Whose};
+use millrace::domain::pace::{InvalidRate, SendRate};
 use millrace::domain::people::{Newsletter, Segment};
 use millrace::jobs::CampaignHint;
 use millrace::ports::{CampaignView, PortError, Written};
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// How often a start is tried while somebody else changes the campaign.
-const TRIES: usize = 5;
+pub(crate) const TRIES: usize = 5;
 
 /// A letter to be sent.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -51,6 +53,28 @@ pub struct CampaignRequest {
     segment: Option<SegmentRequest>,
     /// When it goes out, once it is started.
     send: SendRequest,
+    /// What becomes of a mail of which nobody knows whether it was accepted, when no event has told in time: `retry`
+    /// (default) sends it once more, `hold` leaves it `unknown` for you to decide.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    uncertain: Uncertain,
+    /// The most mails a second, from 0.001 to 10000; as fast as all campaigns together may when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<f64>, minimum = 0.001, maximum = 10000)]
+    rate: Option<RateField>,
+}
+
+/// Mails per second.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct RateField(pub(crate) SendRate);
+
+impl TryFrom<f64> for RateField {
+    type Error = InvalidRate;
+
+    fn try_from(mails: f64) -> Result<Self, InvalidRate> {
+        SendRate::per_second(mails).map(Self)
+    }
 }
 
 /// The letter.
@@ -87,6 +111,27 @@ pub struct SendRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     zone: Option<Whose>,
+    /// With a date: what becomes of recipients whose hour is past when the campaign opens. `now` (default): they get it at
+    /// once. `next_day`: at their hour the day after. `skip`: not at all; they are listed as `skipped`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    past: Past,
+    /// A start that is late by more hours than this, 1 to 168, waits for a person: the campaign is `paused`. 6 by default.
+    #[serde(default)]
+    #[schema(value_type = Option<u8>, minimum = 1, maximum = 168)]
+    late_hours: Option<LateHours>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u8")]
+struct LateHours(u8);
+
+impl TryFrom<u8> for LateHours {
+    type Error = &'static str;
+
+    fn try_from(hours: u8) -> Result<Self, &'static str> {
+        if (1..=Rules::MAX_LATE_HOURS).contains(&hours) { Ok(Self(hours)) } else { Err("is 1 to 168 hours") }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,6 +198,11 @@ fn compose(
         send_at: newsletter.send_at,
         time_zone: newsletter.time_zone,
         days: newsletter.days,
+        past: request.send.past,
+    };
+    let rules = Rules {
+        late_hours: request.send.late_hours.map_or(Rules::default().late_hours, |hours| hours.0),
+        uncertain: request.uncertain,
     };
     if let Err(why) = timing.opens(now) {
         faults.push(Fault::at("/send/when", why.to_string()));
@@ -180,6 +230,8 @@ fn compose(
         subject: request.subject,
         timing,
         segment: segment.unwrap_or_default(),
+        rules,
+        rate: request.rate.map(|rate| rate.0),
     };
     Ok((draft, letter))
 }
@@ -194,7 +246,7 @@ fn letter_fault(error: &LetterError) -> Fault {
     Fault::at(pointer, format!("{line}{}", error.problem))
 }
 
-async fn find(api: &Api, tenant: &Tenant, id: &CampaignId) -> Answer<CampaignView> {
+pub(crate) async fn find(api: &Api, tenant: &Tenant, id: &CampaignId) -> Answer<CampaignView> {
     let found = api.campaigns.get(id).await?.filter(|view| view.campaign.tenant == *tenant);
     found.ok_or_else(Problem::not_found)
 }
@@ -252,7 +304,7 @@ pub async fn start(
     Err(PortError::Throttled(anyhow::anyhow!("the campaign kept changing while it was started")).into())
 }
 
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_uppercase);
     format!("{}{}.", first.map(String::from_iter).unwrap_or_default(), chars.as_str())
@@ -260,7 +312,7 @@ fn sentence(text: &str) -> String {
 
 /// Has a campaign that can open now looked at now. Without the hint the clock finds it within a minute, so a hint that
 /// fails is no fault of the request.
-async fn hint(api: &Api, campaign: &Campaign, now: Timestamp) {
+pub(crate) async fn hint(api: &Api, campaign: &Campaign, now: Timestamp) {
     if !matches!(campaign.attention_at, Some(at) if at <= now) {
         return;
     }

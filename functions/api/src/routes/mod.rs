@@ -1,6 +1,7 @@
 //! One file for each part of the API: its routes, and beside them what they take and give.
 
 pub mod bulk_retry;
+pub mod campaign_run;
 pub mod campaign_view;
 pub mod campaigns;
 pub mod groups;
@@ -12,6 +13,7 @@ pub mod jobs;
 pub mod kinds;
 pub mod meta;
 pub mod newsletters;
+pub mod recipients;
 pub mod schedules;
 pub mod stats;
 pub mod subscribers;

@@ -16,7 +16,7 @@ async fn routes_and_document_are_the_same() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert_eq!(document["servers"][0]["url"], "/");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 24, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 29, "{:?}", paths.keys());
     for (path, item) in paths {
         for method in METHODS {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
@@ -148,6 +148,11 @@ async fn examples_work() {
     site.post(&format!("{job}/cancel"), json!({})).await.expect(200);
     site.post(&format!("{job}/retry"), example("RetryRequest")).await.expect(202);
     tried.push("RetryRequest");
+    let campaign = site.running(20).await;
+    site.post(&format!("{campaign}/rate"), example("RateRequest")).await.expect(200);
+    site.finish_sent(&campaign).await;
+    site.post(&format!("{campaign}/resend"), example("ResendRequest")).await.expect(202);
+    tried.extend(["RateRequest", "ResendRequest"]);
     for (path, item) in document["paths"].as_object().unwrap() {
         let Some(schema) = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
             continue;
@@ -191,6 +196,13 @@ async fn answers_are_as_described() {
     let campaign = site.post("/v1/campaigns", crate::campaigns::letter(&newsletter)).await.json();
     check("CampaignAnswer", &campaign);
     check("CountsView", &campaign["counts"]);
+    let campaign = site.running(3).await;
+    let paused = site.post(&format!("{campaign}/pause"), json!({})).await.expect(200).json();
+    check("CampaignAnswer", &paused);
+    check("StopView", &paused["stopped"]);
+    let page = site.get(&format!("{campaign}/recipients?limit=1")).await.expect(200).json();
+    check("RecipientPage", &page);
+    check("RecipientView", &page["recipients"][0]);
     let problem = site.post("/v1/users", json!({})).await.json();
     check("ProblemBody", &problem);
     check("Fault", &problem["errors"][0]);

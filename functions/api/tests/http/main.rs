@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what is not there fails the test")]
 
 mod bulk_retry;
+mod campaign_run;
 mod campaigns;
 mod document;
 mod events;

@@ -125,6 +125,7 @@ impl Site {
             newsletters: Arc::new(newsletters.clone()),
             subscribers: Arc::new(subscribers.clone()),
             campaigns: Arc::new(campaigns.clone()),
+            chunks: Arc::new(campaigns.clone()),
             run: Arc::new(run.clone()),
             keys: KeyRing::new(Arc::new(keys.clone())),
             tokens: TokenBox::new(Arc::new(keys.clone()), TokenKey::generate(&[5; TOKEN_KEY_BYTES])),
@@ -227,6 +228,11 @@ impl Site {
     pub(crate) async fn get_as(&self, key: &str, path: &str) -> Reply {
         let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {key}"));
         self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn get_csv(&self, path: &str) -> Reply {
+        let request = Request::get(path).header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        self.send(request.header(header::ACCEPT, "text/csv").body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Reply {

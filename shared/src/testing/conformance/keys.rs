@@ -1,7 +1,8 @@
 use crate::domain::id::{Tenant, digest_hex};
 use crate::domain::key::{ApiKey, KEY_BYTES, Key, Scope};
+use crate::domain::keyed_hash::{HASH_KEY_BYTES, HashKey};
 use crate::domain::token::{TOKEN_KEY_BYTES, TokenKey};
-use crate::ports::{Keys, TokenKeys};
+use crate::ports::{HashKeys, Keys, TokenKeys};
 use jiff::Timestamp;
 
 fn key(salt: &str, scopes: &[Scope], name: Option<&str>, now: Timestamp) -> Key {
@@ -42,4 +43,17 @@ pub async fn token_keys(store: &dyn TokenKeys) {
     assert_eq!(two.expect("ensure"), kept, "all get the same");
     assert_eq!(store.load().await.expect("load"), Some(kept.clone()));
     assert_eq!(store.ensure(&key(3)).await.expect("ensure"), kept);
+}
+
+/// The first key of keyed hashes stays, whoever comes later. `store` must serve nothing else.
+///
+/// # Panics
+/// When the store differs.
+pub async fn hash_keys(store: &dyn HashKeys) {
+    let key = |byte| HashKey::generate(&[byte; HASH_KEY_BYTES]);
+    let (first, second) = (key(1), key(2));
+    let (one, two) = futures::join!(store.ensure_hash_key(&first), store.ensure_hash_key(&second));
+    let kept = one.expect("ensure");
+    assert_eq!(two.expect("ensure"), kept, "all get the same");
+    assert_eq!(store.ensure_hash_key(&key(3)).await.expect("ensure"), kept);
 }
