@@ -284,6 +284,10 @@ fn the_code_knows_the_lanes_of_the_table() {
     }
 }
 
+/// The one action that is used and that acts on no resource, so that IAM takes nothing but `*` for it
+/// ([reference](https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsimpleemailservicev2.html)).
+const NAMELESS: &str = "ses:GetAccount";
+
 #[test]
 fn no_role_is_allowed_anything_by_wildcard() {
     let template = template();
@@ -295,7 +299,8 @@ fn no_role_is_allowed_anything_by_wildcard() {
                     assert!(!action.as_str().unwrap().contains('*'), "{name}: {action:?}");
                 }
                 for resource in list(&statement["Resource"]) {
-                    assert_ne!(resource, "*", "{name}");
+                    let nameless = list(&statement["Action"]).iter().all(|action| *action == NAMELESS);
+                    assert!(nameless || resource != "*", "{name}");
                 }
             }
         }

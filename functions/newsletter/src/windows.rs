@@ -101,9 +101,9 @@ async fn window_1_death_after_the_freeze_and_before_the_queue() {
         let world = world(40.0).await;
         let faults = &world.campaigns.faults;
         if after {
-            faults.die_after(call, 1)
+            faults.die_after(call, 1);
         } else {
-            faults.die_before(call, 1)
+            faults.die_before(call, 1);
         }
         to_the_end(&world).await;
         a_mail_for_everybody(&world, &format!("death at {call}, {after}")).await;
@@ -112,9 +112,9 @@ async fn window_1_death_after_the_freeze_and_before_the_queue() {
         let world = world(40.0).await;
         let faults = &world.queue.faults;
         if after {
-            faults.die_after("send", 1)
+            faults.die_after("send", 1);
         } else {
-            faults.die_before("send", 1)
+            faults.die_before("send", 1);
         }
         to_the_end(&world).await;
         a_mail_for_everybody(&world, "death at the queue").await;
@@ -162,9 +162,9 @@ async fn window_4_death_between_the_answer_and_the_record() {
             let world = world(40.0).await;
             let faults = &world.campaigns.faults;
             if after {
-                faults.die_after("ledger", nth)
+                faults.die_after("ledger", nth);
             } else {
-                faults.die_before("ledger", nth)
+                faults.die_before("ledger", nth);
             }
             to_the_end(&world).await;
             a_mail_for_everybody(&world, &format!("death at write {nth}, {after}")).await;

@@ -14,14 +14,19 @@ enum Fault {
     DieAfter,
 }
 
-type Plan = Box<dyn FnMut(&'static str) -> f64 + Send>;
+type Dice = Box<dyn FnMut(&'static str) -> f64 + Send>;
+/// The dice, and the parts of all calls that are refused and whose answers are lost.
+type Plan = (Dice, f64, f64);
+
+/// Which call ends its maker, how many of them from now, and how.
+type Doom = (&'static str, usize, Fault);
 
 /// What goes wrong with the calls of a port: nothing, unless it is told to.
 #[derive(Clone, Default)]
 pub struct Faults {
-    plan: Arc<Mutex<Option<(Plan, f64, f64)>>>,
+    plan: Arc<Mutex<Option<Plan>>>,
     script: Arc<Mutex<Vec<(&'static str, Fault)>>>,
-    dooms: Arc<Mutex<Vec<(&'static str, usize, Fault)>>>,
+    dooms: Arc<Mutex<Vec<Doom>>>,
 }
 
 impl Faults {

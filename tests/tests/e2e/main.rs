@@ -5,6 +5,7 @@
 mod api;
 mod attempts;
 mod bulk_retry;
+mod campaign_run;
 mod campaigns;
 mod conformance;
 mod crashes;
