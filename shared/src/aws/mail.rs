@@ -100,10 +100,11 @@ fn classify<R>(error: &SdkError<SendEmailError, R>) -> MailError {
                 _ => match code.as_str() {
                     "Throttling" | "ThrottlingException" if is_quota(text) => MailError::Quota(code),
                     "Throttling" | "ThrottlingException" => MailError::Throttled(code),
-                    "AccessDeniedException"
-                    | "UnrecognizedClientException"
-                    | "InvalidSignatureException"
-                    | "ExpiredTokenException" => MailError::Halted(code),
+                    "AccessDeniedException" => MailError::Halted(code),
+                    // One process's credentials or clock: others go on, and so does this one when it has new ones.
+                    "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException" => {
+                        MailError::NotSent(code)
+                    }
                     _ => MailError::Unknown(code),
                 },
             }

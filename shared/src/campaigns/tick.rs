@@ -5,7 +5,7 @@ use crate::domain::chunk::{ChunkStatus, Settlement, Uncertain};
 use crate::domain::id::CampaignId;
 use crate::domain::pace::Line;
 use crate::jobs::CampaignHint;
-use crate::ports::{DueItem, PortError, Queue, SendingAccount};
+use crate::ports::{DueItem, PortError, Queue, SendingAccount, Written};
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -186,7 +186,9 @@ impl Keeper {
         let by = Settlement { wait: self.settle, uncertain, sent_until, heard_until };
         let Ok(settled) = chunk.settle(by, known.now) else { return Ok(Ticked::default()) };
         // Stale: somebody else settled it, or its worker recorded it at the last moment, or an event came.
-        chunks.update(&chunk, &settled).await?;
+        if chunks.update(&chunk, &settled).await? == Written::Stale {
+            return Ok(Ticked::default());
+        }
         tracing::warn!(
             campaign = %id,
             chunk = number,

@@ -165,6 +165,7 @@ impl Chunk {
         for one in &self.recipients {
             *counts.of_mut(one.state) += 1;
             counts.repeated += i64::from(one.repeats());
+            counts.doubtful += i64::from(one.state == RecipientState::Pending && one.doubtful);
         }
         counts
     }

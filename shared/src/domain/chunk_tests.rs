@@ -107,6 +107,28 @@ fn a_lease_that_ends_unrecorded_is_settled_by_events_and_then_by_time() {
 }
 
 #[test]
+fn who_perhaps_has_it_stays_unknown_when_it_is_not_sent_again() {
+    let again = claimed(&fresh(4), "a", 0).settle(BY, ts(90)).unwrap();
+    assert_eq!((again.counts().pending, again.counts().doubtful), (4, 4));
+    let verdicts = [
+        (0, Verdict::Suppress("unsubscribed".into())),
+        (1, Verdict::Skip("erased".into())),
+        (2, Verdict::Fail("not rendered".into())),
+        (3, Verdict::Send),
+    ];
+    let chunk = again.claim("b", &verdicts, ts(91), ts(121)).unwrap();
+    assert_eq!((chunk.counts().unknown, chunk.counts().sending, chunk.counts().doubtful), (3, 1, 0));
+    assert_eq!(chunk.recipients[0].reason.as_deref(), Some("unsubscribed"));
+    let chunk = chunk.record("b", &[(3, Sent::Refused("MessageRejected".into()))], at(92), ts(150)).unwrap();
+    assert_eq!((chunk.status, chunk.counts().unknown), (ChunkStatus::Done, 4));
+    let chunk = chunk.hear(&[event(0, 1, EventKind::Delivery)]).unwrap();
+    assert_eq!((chunk.counts().delivered, chunk.counts().unknown), (1, 3));
+    // A definite refusal leaves no doubt.
+    let refused = claimed(&fresh(1), "a", 0).record("a", &[(0, Sent::Refused("r".into()))], at(1), ts(60)).unwrap();
+    assert_eq!(refused.reopen(&[RecipientState::Failed], 1, ts(100)).unwrap().counts().doubtful, 0);
+}
+
+#[test]
 fn the_last_event_that_is_waited_for_ends_the_waiting() {
     let chunk = claimed(&fresh(2), "a", 0).settle(BY, ts(30)).unwrap();
     let chunk = chunk.hear(&[event(0, 1, EventKind::Send)]).unwrap();
@@ -192,6 +214,7 @@ fn two_accepted_attempts_are_a_counted_repeat() {
             attempt: 2,
             message_id: Some("m1".into()),
             state: RecipientState::Sent,
+            doubtful: true,
             ..Recipient::new(format!("{:032x}", 0))
         }]
     );
@@ -359,7 +382,7 @@ proptest! {
 
         // Shuffled, some twice, with the record somewhere in between.
         let shuffled = order.iter().filter(|_| !events.is_empty()).map(|index| index.get(&events)).chain(&events);
-        let mut chunk = claimed.clone();
+        let mut chunk = claimed;
         for (i, event) in shuffled.enumerate() {
             if i == recorded_after {
                 chunk = record(&chunk);

@@ -134,10 +134,10 @@ impl CampaignAnswer {
     pub fn new(view: &CampaignView) -> Self {
         let CampaignView { campaign, counts } = view;
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
-        // Whoever was not begun when it was cancelled is skipped.
-        let (pending, cancelled) = match campaign.state {
-            CampaignState::Cancelled => (0, counts.pending),
-            _ => (counts.pending, 0),
+        // Whoever was not begun when it was cancelled is skipped; who perhaps has it already is unknown.
+        let (pending, cancelled, doubtful) = match campaign.state {
+            CampaignState::Cancelled => (0, counts.pending - counts.doubtful, counts.doubtful),
+            _ => (counts.pending, 0, 0),
         };
         Self {
             id: campaign.id.to_string(),
@@ -169,7 +169,7 @@ impl CampaignAnswer {
                 pending: count(pending),
                 sending: count(counts.sending),
                 sent: count(counts.sent),
-                unknown: count(counts.unknown),
+                unknown: count(counts.unknown + doubtful),
                 delivered: count(counts.delivered),
                 bounced: count(counts.soft_bounced + counts.hard_bounced),
                 complained: count(counts.complained),

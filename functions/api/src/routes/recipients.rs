@@ -111,10 +111,12 @@ fn open(cursor: &str) -> Option<(u32, usize)> {
     Some((chunk.parse().ok()?, place.parse().ok()?))
 }
 
-/// The state that is shown, and why: whoever was not begun when the campaign was cancelled is skipped.
+/// The state that is shown, and why: whoever was not begun when the campaign was cancelled is skipped, unless an earlier
+/// attempt was perhaps accepted.
 fn shown(campaign: &Campaign, one: &Recipient) -> (&'static str, Option<String>) {
     if campaign.state == CampaignState::Cancelled && one.state == RecipientState::Pending {
-        return ("skipped", Some("cancelled".to_owned()));
+        let state = if one.doubtful { RecipientState::Unknown } else { RecipientState::Skipped };
+        return (state.shown(), Some("cancelled".to_owned()));
     }
     (one.state.shown(), one.reason.clone())
 }
@@ -163,6 +165,12 @@ pub async fn list(
     Ok((answer, [(header::CONTENT_TYPE, "text/csv; charset=utf-8")], csv).into_response())
 }
 
+/// The attempts that were begun: the number of a recipient that is not sent to is that of the attempt to come.
+fn begun(one: &Recipient) -> u8 {
+    let unsent = matches!(one.state, RecipientState::Pending | RecipientState::Suppressed | RecipientState::Skipped);
+    one.attempt.saturating_sub(u8::from(unsent))
+}
+
 async fn read(api: &Api, campaign: &Campaign, wanted: &Wanted) -> Result<RecipientPage, PortError> {
     let limit = wanted.limit.unwrap_or(USUAL);
     let (mut found, mut next) = (Vec::new(), wanted.from);
@@ -198,8 +206,7 @@ async fn read(api: &Api, campaign: &Campaign, wanted: &Wanted) -> Result<Recipie
                 state: (*state).to_owned(),
                 reason: reason.clone(),
                 message_id: one.message_id.clone(),
-                // The number of the attempt to come, while it is pending.
-                attempts: one.attempt - u8::from(one.state == RecipientState::Pending),
+                attempts: begun(one),
             });
         }
     }

@@ -33,6 +33,8 @@ pub struct Counts {
     pub open_chunks: i64,
     /// Mails that SES accepted beyond a recipient's first. No recipients either: they are counted once above.
     pub repeated: i64,
+    /// Of the pending ones, those of whom an earlier attempt was perhaps accepted. Counted once above too.
+    pub doubtful: i64,
 }
 
 impl Counts {
@@ -75,7 +77,7 @@ impl Counts {
 
     /// The stable names and values, in one order.
     #[must_use]
-    pub fn fields(&self) -> [(&'static str, i64); 14] {
+    pub fn fields(&self) -> [(&'static str, i64); 15] {
         [
             ("pending", self.pending),
             ("sending", self.sending),
@@ -91,6 +93,7 @@ impl Counts {
             ("skipped", self.skipped),
             ("open_chunks", self.open_chunks),
             ("repeated", self.repeated),
+            ("doubtful", self.doubtful),
         ]
     }
 
@@ -112,6 +115,7 @@ impl Counts {
             skipped: value("skipped"),
             open_chunks: value("open_chunks"),
             repeated: value("repeated"),
+            doubtful: value("doubtful"),
         }
     }
 }

@@ -155,19 +155,22 @@ pub struct Recipient {
     pub accepted: u32,
     /// Why it is in its state, where that needs a reason.
     pub reason: Option<String>,
+    /// Whether one of its attempts was perhaps accepted: without another one, it is unknown and not unsent.
+    pub doubtful: bool,
 }
 
-type Stored = (String, RecipientState, u8, Option<String>, u32, Option<String>);
+/// The last is 1 for a doubtful one, else 0: shorter than a word.
+type Stored = (String, RecipientState, u8, Option<String>, u32, Option<String>, u8);
 
 impl From<Stored> for Recipient {
-    fn from((digest, state, attempt, message_id, accepted, reason): Stored) -> Self {
-        Self { digest, state, attempt, message_id, accepted, reason }
+    fn from((digest, state, attempt, message_id, accepted, reason, doubtful): Stored) -> Self {
+        Self { digest, state, attempt, message_id, accepted, reason, doubtful: doubtful != 0 }
     }
 }
 
 impl From<Recipient> for Stored {
     fn from(one: Recipient) -> Self {
-        (one.digest, one.state, one.attempt, one.message_id, one.accepted, one.reason)
+        (one.digest, one.state, one.attempt, one.message_id, one.accepted, one.reason, one.doubtful.into())
     }
 }
 
@@ -175,7 +178,8 @@ impl Recipient {
     /// A recipient that is to be sent.
     #[must_use]
     pub fn new(digest: String) -> Self {
-        Self { digest, state: RecipientState::Pending, attempt: 1, message_id: None, accepted: 0, reason: None }
+        let state = RecipientState::Pending;
+        Self { digest, state, attempt: 1, message_id: None, accepted: 0, reason: None, doubtful: false }
     }
 
     /// Mails that SES accepted beyond the first.
@@ -201,11 +205,15 @@ impl Recipient {
         }
     }
 
-    /// Sets a state that sending leaves it in, unless SES has told more.
+    /// Sets a state that sending leaves it in, unless SES has told more. Who perhaps has the mail already stays unknown when
+    /// it is not sent another one.
     pub(super) fn set(&mut self, state: RecipientState, reason: Option<String>) {
-        if !self.state.is_accepted() {
-            self.state = state;
-            self.reason = reason;
+        if self.state.is_accepted() {
+            return;
         }
+        let open = matches!(state, RecipientState::Pending | RecipientState::Sending);
+        self.doubtful |= state == RecipientState::Unknown;
+        self.state = if self.doubtful && !open { RecipientState::Unknown } else { state };
+        self.reason = reason;
     }
 }
