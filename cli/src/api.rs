@@ -1,6 +1,6 @@
 //! A client of the HTTP API.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use reqwest::{
     Client, Method, StatusCode, Url,
@@ -17,6 +17,9 @@ use crate::{local::env_file, project::Project};
 const REPEATS: u32 = 5;
 /// Longest wait that an answer's Retry-After is given.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest time for a file.
+const LONGEST_TRANSFER: Duration = Duration::from_secs(3600);
 
 /// Where the API is, and the key to it.
 #[derive(Args, Clone)]
@@ -136,6 +139,23 @@ impl Api {
     /// `POST path` with a JSON body, of which a repetition does no more.
     pub(crate) async fn post_once(&self, path: &str, body: &Value, key: &str) -> anyhow::Result<Answer> {
         self.send(Method::POST, path, Some(body), Some(key)).await
+    }
+
+    /// Sends a file to a link of the API's, which needs no key.
+    pub(crate) async fn upload(&self, url: &str, body: Vec<u8>) -> anyhow::Result<()> {
+        let answer = self.http.put(url).timeout(LONGEST_TRANSFER).body(body).send().await;
+        // The link opens the object for whoever has it: it is not printed.
+        let answer = answer.map_err(reqwest::Error::without_url).context("the file could not be sent")?;
+        ensure!(answer.status().is_success(), "the file was answered {}", answer.status());
+        Ok(())
+    }
+
+    /// Reads a file by a link of the API's, which needs no key.
+    pub(crate) async fn download(&self, url: &str) -> anyhow::Result<Vec<u8>> {
+        let answer = self.http.get(url).timeout(LONGEST_TRANSFER).send().await;
+        let answer = answer.map_err(reqwest::Error::without_url).context("the file could not be read")?;
+        ensure!(answer.status().is_success(), "the file was answered {}", answer.status());
+        Ok(answer.bytes().await.map_err(reqwest::Error::without_url).context("the file was cut off")?.to_vec())
     }
 
     async fn send(

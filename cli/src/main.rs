@@ -14,6 +14,7 @@ mod project;
 mod schedules;
 mod stack;
 mod stats;
+mod subscribers;
 mod webhooks;
 
 use clap::{Parser, Subcommand};
@@ -58,6 +59,9 @@ enum Command {
     /// Calls to customers' endpoints: the secrets that sign them.
     #[command(subcommand)]
     Webhooks(webhooks::Command),
+    /// Subscribers: list them, take in a list, write one.
+    #[command(subcommand)]
+    Subscribers(subscribers::Command),
     /// A registration becomes a welcome mail, and a newsletter reaches its readers, on the running local system.
     Demo(demo::Options),
 }
@@ -81,6 +85,7 @@ async fn main() -> ExitCode {
         Command::Limits(command) => limits::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Stats(options) => stats::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Subscribers(command) => subscribers::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

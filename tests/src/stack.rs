@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
-use millrace::aws::{Aws, Keys, SqsQueue};
+use millrace::aws::{Aws, Keys, S3Blobs, SqsQueue};
 use millrace::domain::{id::Tenant, key::Scope};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -320,6 +320,17 @@ impl Inside {
         }
         create.send().await.expect("a table");
         name
+    }
+
+    /// A new, empty bucket.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn new_bucket(&self) -> S3Blobs {
+        let name = format!("test-{}", jiff::Timestamp::now().as_nanosecond());
+        let s3 = aws_sdk_s3::Client::new(self.aws.config());
+        s3.create_bucket().bucket(&name).send().await.expect("a bucket");
+        self.aws.bucket(name)
     }
 
     /// The stack's keys.

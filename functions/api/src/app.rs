@@ -7,8 +7,9 @@ use crate::middleware;
 use crate::problem::Problem;
 use crate::routes::stats::Depths;
 use crate::routes::{
-    bulk_retry, campaign_run, campaigns, groups, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters,
-    recipients, schedules, stats, subscribers, unsubscribe, users,
+    bulk_retry, campaign_run, campaigns, confirm, groups, job_batch, job_list, job_operations, jobs, kinds, meta,
+    newsletters, recipients, schedules, stats, subscribe, subscriber_change, subscriber_files, subscriber_list,
+    subscribers, suppressions, unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
@@ -16,8 +17,10 @@ use jiff::Timestamp;
 use millrace::accept::Intake;
 use millrace::domain::target::Reach;
 use millrace::domain::token::{TokenKey, Tokens};
+use millrace::person::Records;
 use millrace::ports::{
-    Campaigns, Chunks, Clock, Counters, Groups, Newsletters, PortError, Queue, Schedules, Subscribers, TokenKeys, Users,
+    Campaigns, Chunks, Clock, Counters, Files, Groups, Newsletters, PortError, Queue, Schedules, SignUps, Subscribers,
+    Suppressions, Throttle, TokenKeys, Users,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +47,14 @@ pub struct Api {
     pub newsletters: Arc<dyn Newsletters>,
     /// The newsletters' subscribers.
     pub subscribers: Arc<dyn Subscribers>,
+    /// Sign-ups that wait for their confirmation.
+    pub sign_ups: Arc<dyn SignUps>,
+    /// How often people may sign up.
+    pub throttle: Arc<dyn Throttle>,
+    /// Who gets no newsletter.
+    pub suppressions: Arc<dyn Suppressions>,
+    /// Files that are uploaded.
+    pub files: Arc<dyn Files>,
     /// The campaigns.
     pub campaigns: Arc<dyn Campaigns>,
     /// Their chunks: the account of every recipient.
@@ -63,6 +74,18 @@ pub struct Api {
 }
 
 impl Api {
+    /// Where things about people are held.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        Records {
+            users: self.users.clone(),
+            newsletters: self.newsletters.clone(),
+            subscribers: self.subscribers.clone(),
+            sign_ups: self.sign_ups.clone(),
+            suppressions: self.suppressions.clone(),
+        }
+    }
+
     /// What time it is, to the millisecond: the tables keep no more, and a time must not change between two answers.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -132,10 +155,14 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(stats::stats))
         .routes(routes!(users::register))
         .routes(routes!(users::show))
-        .routes(routes!(newsletters::create))
-        .routes(routes!(newsletters::show))
-        .routes(routes!(subscribers::add))
-        .routes(routes!(subscribers::show))
+        .routes(routes!(newsletters::create, newsletters::list))
+        .routes(routes!(newsletters::show, newsletters::change))
+        .routes(routes!(subscribers::add, subscriber_list::list))
+        .routes(routes!(subscriber_files::import))
+        .routes(routes!(subscriber_files::export))
+        .routes(routes!(subscribers::show, subscriber_change::change, subscriber_change::erase))
+        .routes(routes!(subscriber_change::export))
+        .routes(routes!(suppressions::add, suppressions::show, suppressions::lift))
         .routes(routes!(campaigns::create))
         .routes(routes!(campaigns::show))
         .routes(routes!(campaigns::start))
@@ -145,5 +172,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(campaign_run::rate))
         .routes(routes!(campaign_run::resend))
         .routes(routes!(recipients::list))
+        .routes(routes!(subscribe::subscribe))
+        .routes(routes!(confirm::page, confirm::confirm))
         .routes(routes!(unsubscribe::page, unsubscribe::unsubscribe))
 }

@@ -88,6 +88,7 @@ needs!(
 pub struct Caller<N> {
     /// Whose data the caller sees.
     pub tenant: Tenant,
+    key: Arc<Key>,
     scope: PhantomData<N>,
 }
 
@@ -100,10 +101,18 @@ impl<N: Needs> FromRequestParts<Arc<Api>> for Caller<N> {
         let key = key.filter(|key| key.admits(&shown)).ok_or_else(Problem::wrong_key)?;
         if key.allows(N::SCOPE) {
             tracing::debug!(key = %key.id, tenant = %key.tenant, "key accepted");
-            Ok(Self { tenant: key.tenant.clone(), scope: PhantomData })
+            Ok(Self { tenant: key.tenant.clone(), key, scope: PhantomData })
         } else {
             Err(Problem::missing_scope(N::SCOPE))
         }
+    }
+}
+
+impl<N> Caller<N> {
+    /// Whether the key has a further scope: for what is shown to some callers only.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.key.allows(scope)
     }
 }
 

@@ -3,11 +3,29 @@
 use crate::app::millis;
 use jiff::{SignedDuration, Timestamp};
 use millrace::domain::address::parse_name;
-use millrace::domain::people::{Consent, MAX_TAG_CHARS, MAX_TAGS};
-use serde::Deserialize;
+use millrace::domain::people::{Consent, parse_tags};
+use serde::{Deserialize, Deserializer};
 
 /// How far a caller's clock may be ahead of ours.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
+
+/// A field that may be left out, which changes nothing, or be `null`, which empties it. Goes with `#[serde(default)]`.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// A field that may be left out and cannot be emptied. Goes with `#[serde(default)]`.
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
 
 /// A person's name; blank is none.
 #[derive(Debug, Default, Deserialize)]
@@ -30,18 +48,8 @@ pub(crate) struct Tags(pub(crate) Vec<String>);
 impl TryFrom<Vec<String>> for Tags {
     type Error = String;
 
-    fn try_from(mut tags: Vec<String>) -> Result<Self, String> {
-        let fine =
-            |tag: &String| (1..=MAX_TAG_CHARS).contains(&tag.chars().count()) && !tag.chars().any(char::is_control);
-        if !tags.iter().all(fine) {
-            return Err(format!("a tag has 1 to {MAX_TAG_CHARS} characters, none of them control characters"));
-        }
-        tags.sort();
-        tags.dedup();
-        if tags.len() > MAX_TAGS {
-            return Err(format!("there may be at most {MAX_TAGS} tags"));
-        }
-        Ok(Self(tags))
+    fn try_from(tags: Vec<String>) -> Result<Self, String> {
+        parse_tags(tags).map(Self)
     }
 }
 
@@ -97,6 +105,6 @@ impl ConsentRequest {
     /// The consent; `None` when it is from the future.
     #[must_use]
     pub(crate) fn consent(self, now: Timestamp) -> Option<Consent> {
-        (self.at.duration_since(now) <= SKEW).then_some(Consent { source: self.source.0, at: millis(self.at) })
+        (self.at.duration_since(now) <= SKEW).then(|| Consent::told(self.source.0, millis(self.at)))
     }
 }

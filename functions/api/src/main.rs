@@ -23,10 +23,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (blobs, run) = (Arc::new(aws.blobs()?), Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?));
     let queues = aws.job_queues()?;
     let tokens = TokenBox::new(keys.clone(), random_token_key()?);
+    let (suppressions, throttle) = (Arc::new(aws.suppressions().await?), Arc::new(aws.throttle().await?));
     // Lambda gives a starting function its full share of CPU, and the first TLS handshakes cost more than a request.
     let _ = tokio::join!(tokens.get(), jobs.warm(), run.warm());
 
     let api = Api {
+        files: blobs.clone(),
         intake: Intake { jobs, blobs, queues },
         schedules: Arc::new(aws.schedules()?),
         groups: Arc::new(aws.groups()?),
@@ -35,6 +37,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         users: mail.clone(),
         newsletters: mail.clone(),
         subscribers: mail.clone(),
+        sign_ups: mail.clone(),
+        throttle,
+        suppressions,
         campaigns: mail.clone(),
         chunks: mail,
         run,

@@ -111,6 +111,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, format!("The body is not JSON: {}.", cut(detail.as_ref())))
     }
 
+    /// 400: the body is not the form it is said to be.
+    #[must_use]
+    pub fn garbled_form() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "The body is not a form.")
+    }
+
     /// 401: no key was shown.
     #[must_use]
     pub fn no_key() -> Self {
@@ -203,6 +209,12 @@ impl Problem {
             return self;
         }
         Self::invalid([more, self.0.errors].concat())
+    }
+
+    /// What is wrong with the request, as far as it was found.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.0.errors
     }
 
     /// What an answer says of it.

@@ -1,37 +1,13 @@
-use super::*;
+use crate::world::World;
 use jiff::Timestamp;
 use millrace::domain::address::EmailAddress;
 use millrace::domain::id::Tenant;
 use millrace::domain::people::User;
+use millrace::domain::suppression::Reason;
 use millrace::job::Job as _;
-use millrace::jobs::{JobMessage, Worker};
-use millrace::ports::Clock as _;
-use millrace::testing::{Kit, MemoryMailLedger, MemoryMailer, MemoryUsers, builders};
-use std::sync::Arc;
-
-struct World {
-    kit: Kit,
-    users: MemoryUsers,
-    ledger: MemoryMailLedger,
-    mailer: MemoryMailer,
-}
-
-fn world() -> World {
-    let (users, ledger, mailer) = (MemoryUsers::default(), MemoryMailLedger::default(), MemoryMailer::default());
-    let desk = Arc::new(Desk {
-        users: Box::new(users.clone()),
-        ledger: Box::new(ledger.clone()),
-        mailer: Box::new(mailer.clone()),
-        letters: Letters::new().unwrap(),
-        sender: "Millrace <welcome@example.com>".into(),
-        settle: Duration::from_secs(900),
-    });
-    let kit = Kit::new(Worker::Email).on::<Welcome, _, _>(move |job, attempt| {
-        let desk = desk.clone();
-        async move { desk.welcome(job, attempt).await }
-    });
-    World { kit, users, ledger, mailer }
-}
+use millrace::jobs::{JobMessage, Welcome};
+use millrace::ports::{Clock as _, MailLedger as _, Suppressions as _, Users as _};
+use millrace::testing::{Kit, MemoryUsers, builders};
 
 fn ada(tenant: Tenant, now: Timestamp) -> User {
     let email = EmailAddress::parse("ada@example.com").unwrap();
@@ -56,7 +32,7 @@ async fn registered(kit: &Kit, users: &MemoryUsers, tenant: Tenant) -> (User, We
 
 #[tokio::test(start_paused = true)]
 async fn a_user_is_welcomed_once_however_many_jobs_there_are() {
-    let World { kit, users, mailer, .. } = &world();
+    let World { kit, users, mailer, .. } = &World::new();
     let (user, welcome) = registered(kit, users, builders::tenant()).await;
     let (first, second) = (kit.submit(&welcome).await, kit.submit(&welcome).await);
     // The two run side by side: the one that finds the other's intent looks again later.
@@ -72,11 +48,12 @@ async fn a_user_is_welcomed_once_however_many_jobs_there_are() {
 
 #[tokio::test(start_paused = true)]
 async fn a_mail_whose_record_was_lost_is_not_sent_again_once_its_event_came() {
-    let World { kit, users, ledger, mailer } = &world();
+    let World { kit, users, ledger, mailer, .. } = &World::new();
     let (_, welcome) = registered(kit, users, builders::tenant()).await;
     ledger.faults.refuse_next("accepted");
     let job = kit.run(&welcome).await;
     let (message_id, mail) = mailer.sent().remove(0);
+    assert!(mail.tags.contains(&("tenant".to_owned(), builders::tenant().to_string())), "a bounce finds the tenant");
     let name = mail.tags.iter().find(|(name, _)| name == "mail").unwrap().1.clone();
     ledger.accepted(&name, &message_id, kit.clock.now()).await.unwrap();
     kit.drain().await;
@@ -86,7 +63,7 @@ async fn a_mail_whose_record_was_lost_is_not_sent_again_once_its_event_came() {
 
 #[tokio::test(start_paused = true)]
 async fn another_tenants_user_is_not_written_to() {
-    let World { kit, users, mailer, .. } = &world();
+    let World { kit, users, mailer, .. } = &World::new();
     let (_, welcome) = registered(kit, users, Tenant::parse("other").unwrap()).await;
     let job = kit.run(&welcome).await;
     assert!(mailer.sent().is_empty());
@@ -100,4 +77,15 @@ async fn the_sample_event_is_a_message_of_this_worker() {
     let message = JobMessage::parse(event["Records"][0]["body"].as_str().unwrap()).unwrap();
     assert_eq!(message.kind, Welcome::KIND);
     assert!(serde_json::from_value::<Welcome>(message.payload.unwrap()).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suppressed_address_is_not_welcomed() {
+    let World { kit, users, suppressions, mailer, .. } = &World::new();
+    let (user, welcome) = registered(kit, users, builders::tenant()).await;
+    suppressions.suppress(&user.tenant, &user.email, Reason::HardBounce, kit.clock.now()).await.unwrap();
+    let job = kit.run(&welcome).await;
+    assert!(mailer.sent().is_empty());
+    assert_eq!(kit.result(&job.id).await["why"], "the address is suppressed");
+    assert!(users.get(&user.id).await.unwrap().unwrap().welcomed_at.is_none());
 }

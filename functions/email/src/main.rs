@@ -1,13 +1,17 @@
 //! SQS worker: welcome and other single mails.
 
+mod confirm;
 mod handler;
 mod letters;
 
+use confirm::Door;
 use handler::Desk;
 use letters::Letters;
-use millrace::aws::Aws;
+use millrace::aws::{Aws, random_token_key};
+use millrace::domain::token::Tokens;
 use millrace::env;
-use millrace::jobs::{Welcome, Worker};
+use millrace::jobs::{ConfirmSubscription, Welcome, Worker};
+use millrace::ports::TokenKeys as _;
 use millrace::telemetry;
 use millrace::worker::{self, handlers::Handlers};
 use std::sync::Arc;
@@ -18,17 +22,40 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     telemetry::init();
     let aws = Aws::load().await;
     let runner = aws.runner(Worker::Email).await?;
+    let mail = Arc::new(aws.mail()?);
+    let door = Door {
+        sign_ups: mail.clone(),
+        newsletters: mail.clone(),
+        subscribers: mail,
+        suppressions: Arc::new(aws.suppressions().await?),
+        tokens: Tokens::new(aws.keys()?.ensure(&random_token_key()?).await?),
+        public_url: env::required(env::PUBLIC_URL)?,
+    };
     let desk = Arc::new(Desk {
         users: Box::new(aws.mail()?),
+        door,
         ledger: Box::new(aws.mail_ledger()?),
         mailer: Box::new(aws.mailer()),
         letters: Letters::new()?,
         sender: env::required(env::MAIL_SENDER)?,
         settle: Duration::from_secs(env::parsed(env::SETTLE_SECONDS, "a whole number of seconds")?),
     });
-    let welcome = move |job: Welcome, attempt| {
-        let desk = desk.clone();
-        async move { desk.welcome(job, attempt).await }
-    };
-    worker::serve(runner, Handlers::new().on::<Welcome, _, _>(welcome)).await
+    worker::serve(runner, handlers(desk)).await
 }
+
+/// What is done for each kind.
+fn handlers(desk: Arc<Desk>) -> Handlers {
+    let door = desk.clone();
+    Handlers::new()
+        .on::<Welcome, _, _>(move |job, attempt| {
+            let desk = desk.clone();
+            async move { desk.welcome(job, attempt).await }
+        })
+        .on::<ConfirmSubscription, _, _>(move |job, attempt| {
+            let desk = door.clone();
+            async move { desk.confirm_subscription(job, attempt).await }
+        })
+}
+
+#[cfg(test)]
+mod world;

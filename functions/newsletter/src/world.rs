@@ -13,7 +13,7 @@ use millrace::domain::id::{CampaignId, NewsletterId};
 use millrace::domain::letter::LetterSource;
 use millrace::domain::local_time::When;
 use millrace::domain::pace::SendRate;
-use millrace::domain::people::{Subscriber, SubscriberKey};
+use millrace::domain::people::{Subscriber, SubscriberChange, SubscriberKey};
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey, Tokens};
 use millrace::ports::{Added, Blobs, CampaignView, Campaigns, Clock, PortError, SubscriberPage, Subscribers};
 use millrace::testing::builders::{draft, newsletter, reader};
@@ -58,6 +58,18 @@ impl Subscribers for Slow {
 
     async fn get(&self, keys: &[SubscriberKey]) -> Result<Vec<Option<Subscriber>>, PortError> {
         self.0.get(keys).await
+    }
+
+    async fn change(&self, key: &SubscriberKey, change: &SubscriberChange) -> Result<Option<Subscriber>, PortError> {
+        self.0.change(key, change).await
+    }
+
+    async fn confirm(&self, confirmed: &Subscriber) -> Result<Subscriber, PortError> {
+        self.0.confirm(confirmed).await
+    }
+
+    async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError> {
+        self.0.remove(key).await
     }
 
     async fn unsubscribe(&self, key: &SubscriberKey, at: Timestamp) -> Result<bool, PortError> {

@@ -4,7 +4,9 @@
 mod retry_jobs;
 
 use millrace::aws::Aws;
-use millrace::jobs::{RetryJobs, Worker};
+use millrace::jobs::{ExportSubscribers, ImportSubscribers, RetryJobs, Worker};
+use millrace::large_file::Store;
+use millrace::lists::{Exporter, Importer};
 use millrace::telemetry;
 use millrace::worker::{self, handlers::Handlers};
 use retry_jobs::Retrier;
@@ -22,9 +24,33 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         checkpoints: Arc::new(aws.checkpoints()?),
         queues: aws.job_queues()?,
     };
-    let handlers = Handlers::new().on::<RetryJobs, _, _>(move |job, attempt| {
-        let retrier = retrier.clone();
-        async move { retrier.run(job, attempt).await }
+    let (mail, blobs) = (Arc::new(aws.mail()?), Arc::new(aws.blobs()?));
+    let store = Store { files: blobs.clone(), blobs };
+    let importer = Arc::new(Importer {
+        newsletters: mail.clone(),
+        subscribers: mail.clone(),
+        suppressions: Arc::new(aws.suppressions().await?),
+        store: store.clone(),
+        checkpoints: retrier.checkpoints.clone(),
     });
+    let exporter = Arc::new(Exporter {
+        newsletters: mail.clone(),
+        subscribers: mail,
+        store,
+        checkpoints: retrier.checkpoints.clone(),
+    });
+    let handlers = Handlers::new()
+        .on::<RetryJobs, _, _>(move |job, attempt| {
+            let retrier = retrier.clone();
+            async move { retrier.run(job, attempt).await }
+        })
+        .on::<ImportSubscribers, _, _>(move |job, attempt| {
+            let importer = importer.clone();
+            async move { importer.run(job, attempt).await }
+        })
+        .on::<ExportSubscribers, _, _>(move |job, attempt| {
+            let exporter = exporter.clone();
+            async move { exporter.run(job, attempt).await }
+        });
     worker::serve(runner, handlers).await
 }

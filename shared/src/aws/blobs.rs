@@ -10,8 +10,8 @@ use std::time::Duration;
 /// Objects of one S3 bucket.
 #[derive(Clone)]
 pub struct S3Blobs {
-    client: Client,
-    bucket: String,
+    pub(super) client: Client,
+    pub(super) bucket: String,
 }
 
 impl S3Blobs {

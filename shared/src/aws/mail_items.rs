@@ -6,8 +6,11 @@ use super::item::{
 };
 use crate::domain::campaign::{Campaign, CampaignState, Forgiven};
 use crate::domain::chunk::{Chunk, ChunkStatus};
-use crate::domain::id::{CampaignId, NewsletterId, UserId};
-use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
+use crate::domain::id::{CampaignId, NewsletterId, Tenant, UserId};
+use crate::domain::people::{
+    Newsletter, NewsletterChange, PENDING_KEPT, Subscriber, SubscriberChange, SubscriberKey, SubscriberStatus, User,
+};
+use crate::domain::sign_up::{CONFIRM_WITHIN, SignUp};
 use crate::ports::PortError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -28,6 +31,15 @@ pub(super) fn user_pk(id: &UserId) -> String {
 
 pub(super) fn newsletter_pk(id: &NewsletterId) -> String {
     format!("NL#{id}")
+}
+
+/// Where a tenant's newsletters are listed, by their identifiers.
+pub(super) fn newsletters_pk(tenant: &Tenant) -> String {
+    format!("NLS#{tenant}")
+}
+
+pub(super) fn sign_up_pk(key: &SubscriberKey) -> String {
+    format!("SIGNUP#{}#{}", key.newsletter(), key.digest())
 }
 
 /// Subscribers are spread over sixteen partitions by the first digit of their digest, so that their order within a
@@ -151,6 +163,9 @@ pub(super) fn read_user(item: &Item) -> Result<User, PortError> {
     })
 }
 
+/// That a newsletter has its place in its tenant's list.
+pub(super) const LISTED: &str = "listed";
+
 pub(super) fn write_newsletter(newsletter: &Newsletter) -> Result<Item, PortError> {
     let mut item = with_key(newsletter_pk(&newsletter.id), META.into());
     item.insert("tenant".into(), s(newsletter.tenant.as_str()));
@@ -160,6 +175,7 @@ pub(super) fn write_newsletter(newsletter: &Newsletter) -> Result<Item, PortErro
     item.insert("time_zone".into(), s(newsletter.time_zone.as_str()));
     item.insert("send_at".into(), s(newsletter.send_at.to_string()));
     item.insert("created_at".into(), ms(newsletter.created_at));
+    item.insert(LISTED.into(), AttributeValue::Bool(true));
     set(&mut item, "reply_to", newsletter.reply_to.as_ref().map(|reply_to| s(reply_to.to_string())));
     set(&mut item, "days", newsletter.days.as_ref().map(json).transpose()?);
     Ok(item)
@@ -191,7 +207,65 @@ pub(super) fn write_subscriber(subscriber: &Subscriber) -> Result<Item, PortErro
     set(&mut item, "tags", (!subscriber.tags.is_empty()).then(|| json(&subscriber.tags)).transpose()?);
     set(&mut item, "consent", subscriber.consent.as_ref().map(json).transpose()?);
     set(&mut item, "unsubscribed_at", subscriber.unsubscribed_at.map(ms));
+    // What was never confirmed is not kept for ever.
+    let pending = subscriber.status == SubscriberStatus::Pending;
+    set(&mut item, "expires_at", pending.then(|| n((subscriber.created_at + PENDING_KEPT).as_second())));
     Ok(item)
+}
+
+/// The attributes that a change sets; without a value, removes.
+pub(super) type Changes = Vec<(&'static str, Option<AttributeValue>)>;
+
+pub(super) fn subscriber_changes(change: &SubscriberChange) -> Result<Changes, PortError> {
+    let mut changes = Changes::new();
+    if let Some(name) = &change.name {
+        changes.push(("name", name.as_ref().map(s)));
+    }
+    if let Some(zone) = &change.time_zone {
+        changes.push(("time_zone", zone.as_ref().map(|zone| s(zone.as_str()))));
+    }
+    if let Some(tags) = &change.tags {
+        changes.push(("tags", (!tags.is_empty()).then(|| json(tags)).transpose()?));
+    }
+    Ok(changes)
+}
+
+pub(super) fn newsletter_changes(change: &NewsletterChange) -> Result<Changes, PortError> {
+    let mut changes = Changes::new();
+    let mut set = |name, value: Option<Option<AttributeValue>>| changes.extend(value.map(|value| (name, value)));
+    set("name", change.name.as_ref().map(|name| Some(s(name))));
+    set("from", change.from.as_ref().map(|from| Some(s(from.to_string()))));
+    set("reply_to", change.reply_to.as_ref().map(|to| to.as_ref().map(|to| s(to.to_string()))));
+    set("postal_address", change.postal_address.as_ref().map(|address| Some(s(address))));
+    set("time_zone", change.time_zone.as_ref().map(|zone| Some(s(zone.as_str()))));
+    set("send_at", change.send_at.as_ref().map(|time| Some(s(time.to_string()))));
+    set("days", change.days.as_ref().map(|days| days.as_ref().map(json).transpose()).transpose()?);
+    Ok(changes)
+}
+
+pub(super) fn sign_up_changes(sign_up: &SignUp) -> Changes {
+    vec![
+        ("tenant", Some(s(sign_up.tenant.as_str()))),
+        ("email", Some(s(sign_up.email.as_str()))),
+        ("name", sign_up.name.as_ref().map(s)),
+        ("time_zone", sign_up.time_zone.as_ref().map(|zone| s(zone.as_str()))),
+        ("ip", sign_up.ip.as_ref().map(s)),
+        ("at", Some(ms(sign_up.at))),
+        ("expires_at", Some(n((sign_up.at + CONFIRM_WITHIN).as_second()))),
+    ]
+}
+
+pub(super) fn read_sign_up(key: &SubscriberKey, item: &Item) -> Result<SignUp, PortError> {
+    Ok(SignUp {
+        key: key.clone(),
+        tenant: parsed(item, "tenant")?,
+        email: parsed(item, "email")?,
+        name: optional_string(item, "name"),
+        time_zone: optional_parsed(item, "time_zone")?,
+        ip: optional_string(item, "ip"),
+        first_at: time(item, "first_at")?,
+        at: time(item, "at")?,
+    })
 }
 
 pub(super) fn read_subscriber(item: &Item) -> Result<Subscriber, PortError> {

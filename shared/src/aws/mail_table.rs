@@ -45,6 +45,12 @@ impl DynamoMail {
         get.consistent_read(true).send().await.map(|answer| answer.item).map_err(port_error)
     }
 
+    /// Deletes an item. One that is not there is no error.
+    pub(super) async fn delete(&self, pk: &str, sk: &str) -> Result<(), PortError> {
+        let delete = self.client.delete_item().table_name(&self.table).key("pk", s(pk)).key("sk", s(sk));
+        delete.send().await.map(drop).map_err(port_error)
+    }
+
     /// Puts an item unless one with its key is there; then gives that one.
     pub(super) async fn put_new(&self, item: &Item) -> Result<Option<Item>, PortError> {
         let put = self

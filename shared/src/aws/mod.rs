@@ -5,6 +5,7 @@ mod batch_get;
 mod blobs;
 mod bus;
 mod campaigns;
+mod changes;
 mod checkpoints;
 mod chunks;
 mod counters;
@@ -12,6 +13,7 @@ mod dead_jobs;
 mod dead_letters;
 mod depths;
 mod due;
+mod files;
 mod groups;
 mod item;
 mod job_scan;
@@ -26,6 +28,7 @@ mod pace;
 mod people;
 mod queue;
 mod schedules;
+mod sign_ups;
 mod stream;
 mod suppressions;
 mod webhook_secrets;
@@ -45,6 +48,7 @@ pub use mail::{DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
 pub use schedules::DynamoSchedules;
+pub use sign_ups::DynamoThrottle;
 pub use stream::StreamEvent;
 pub use suppressions::DynamoSuppressions;
 pub use webhook_secrets::random_secret;
@@ -297,6 +301,16 @@ impl Aws {
     /// When the environment does not name the table, or the table is not to be had.
     pub async fn hash_key(&self) -> anyhow::Result<HashKey> {
         Ok(self.keys()?.ensure_hash_key(&random_hash_key()?).await?)
+    }
+
+    /// The limits of what people may ask for, in the table named by `MAIL_TABLE`, with the key in the one named by
+    /// `KEYS_TABLE`.
+    ///
+    /// # Errors
+    /// When the environment does not name the tables, or the key is not to be had.
+    pub async fn throttle(&self) -> anyhow::Result<DynamoThrottle> {
+        let table = env::required(env::MAIL_TABLE)?;
+        Ok(DynamoThrottle::new(self.dynamodb(), table, self.hash_key().await?))
     }
 
     /// The suppressed addresses, in the table named by `MAIL_TABLE`, with the key in the one named by `KEYS_TABLE`.

@@ -1,4 +1,5 @@
 use super::batch_get::batch_get;
+use super::changes::conditional;
 use super::item::{Item, ms, n, optional_time, s, text};
 use super::mail_items::META;
 use super::port_error;
@@ -115,10 +116,12 @@ impl Suppressions for DynamoSuppressions {
             .table_name(&self.table)
             .key("pk", s(pk))
             .key("sk", s(META))
-            .update_expression(format!("REMOVE {}", names.join(", ")));
+            .update_expression(format!("REMOVE {}", names.join(", ")))
+            // An update makes an item where there is none: a hash of somebody who never was suppressed.
+            .condition_expression("attribute_exists(pk)");
         for (name, reason) in names.iter().zip(reasons) {
             call = call.expression_attribute_names(name, reason.as_str());
         }
-        call.send().await.map(drop).map_err(port_error)
+        conditional(call).await.map(drop)
     }
 }

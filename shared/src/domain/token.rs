@@ -1,8 +1,10 @@
 //! Tokens in public links. A token says what it may be used for and on what, names nobody, and is signed, so it needs no
-//! record of its own. It does not expire: an unsubscribe link has to work years later.
+//! record of its own. One that unsubscribes does not expire: its link has to work years later. One that confirms says when
+//! it was asked for, and whoever opens it decides by [`SignUp::confirmed_by`](super::sign_up::SignUp::confirmed_by).
 //!
 //! Layout, before base64url: version (1 byte), purpose (1), key id (8), length of tenant (1), tenant, length of subscriber
-//! id (1), subscriber id, HMAC-SHA256 over all of that (32).
+//! id (1), subscriber id, in a token that confirms the milliseconds since 1970 (8, big-endian), HMAC-SHA256 over all of
+//! that (32).
 
 use super::{
     id::{SubscriberId, Tenant},
@@ -10,6 +12,7 @@ use super::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
 use sha2::Sha256;
 use std::fmt;
 
@@ -21,6 +24,7 @@ pub const MAX_TOKEN_LEN: usize = 400;
 
 const VERSION: u8 = 1;
 const UNSUBSCRIBE: u8 = 1;
+const CONFIRM: u8 = 2;
 const ID_LEN: usize = 8;
 const MAC_LEN: usize = 32;
 
@@ -95,6 +99,15 @@ pub enum Claim {
         /// The subscription.
         subscriber: SubscriberId,
     },
+    /// Confirm this subscription.
+    Confirm {
+        /// Whose subscriber it is.
+        tenant: Tenant,
+        /// The subscription.
+        subscriber: SubscriberId,
+        /// When it was asked for.
+        asked_at: Timestamp,
+    },
 }
 
 /// Signs and opens tokens.
@@ -114,13 +127,25 @@ impl Tokens {
     /// subscription and key give the same token.
     #[must_use]
     pub fn unsubscribe(&self, tenant: &Tenant, subscriber: &SubscriberId) -> String {
+        self.sign(UNSUBSCRIBE, tenant, subscriber, &[])
+    }
+
+    /// The token that confirms this subscription, as it was asked for at `asked_at`, to the millisecond. The same length and
+    /// alphabet.
+    #[must_use]
+    pub fn confirm(&self, tenant: &Tenant, subscriber: &SubscriberId, asked_at: Timestamp) -> String {
+        self.sign(CONFIRM, tenant, subscriber, &asked_at.as_millisecond().to_be_bytes())
+    }
+
+    fn sign(&self, purpose: u8, tenant: &Tenant, subscriber: &SubscriberId, more: &[u8]) -> String {
         let key = &self.keys.current;
-        let mut token = vec![VERSION, UNSUBSCRIBE];
+        let mut token = vec![VERSION, purpose];
         token.extend(key.id);
         for part in [tenant.as_str(), subscriber.as_str()] {
             token.push(u8::try_from(part.len()).expect("identifiers are at most 128 bytes"));
             token.extend(part.as_bytes());
         }
+        token.extend(more);
         let mac = key.mac(&token).finalize().into_bytes();
         token.extend(mac);
         URL_SAFE_NO_PAD.encode(token)
@@ -131,27 +156,48 @@ impl Tokens {
     /// # Errors
     /// When it is not a token of ours. Nothing in it is believed before its signature is checked.
     pub fn open(&self, token: &str) -> Result<Claim, InvalidToken> {
-        if token.len() > MAX_TOKEN_LEN {
-            return Err(InvalidToken);
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidToken)?;
+        let bytes = decode(token)?;
         let (message, mac) = bytes.split_last_chunk::<MAC_LEN>().ok_or(InvalidToken)?;
-        let [VERSION, purpose, rest @ ..] = message else { return Err(InvalidToken) };
-        let (id, rest) = rest.split_first_chunk::<ID_LEN>().ok_or(InvalidToken)?;
+        let (id, claim) = parse(message)?;
         let mut keys = std::iter::once(&self.keys.current).chain(&self.keys.earlier);
         let key = keys.find(|key| key.id == *id).ok_or(InvalidToken)?;
         key.mac(message).verify_slice(mac).map_err(|_| InvalidToken)?;
-
-        let (tenant, rest) = part(rest)?;
-        let (subscriber, rest) = part(rest)?;
-        match (*purpose, rest) {
-            (UNSUBSCRIBE, []) => Ok(Claim::Unsubscribe {
-                tenant: Tenant::parse(tenant).map_err(|_| InvalidToken)?,
-                subscriber: SubscriberId::parse(subscriber).map_err(|_| InvalidToken)?,
-            }),
-            _ => Err(InvalidToken),
-        }
+        Ok(claim)
     }
+}
+
+/// Whether a token has the form of one of ours: nothing of it was lost on the way. It may still be anybody's.
+#[must_use]
+pub fn is_whole(token: &str) -> bool {
+    let message = |bytes: &[u8]| Ok(parse(bytes.split_last_chunk::<MAC_LEN>().ok_or(InvalidToken)?.0).is_ok());
+    decode(token).and_then(|bytes| message(&bytes)).unwrap_or(false)
+}
+
+fn decode(token: &str) -> Result<Vec<u8>, InvalidToken> {
+    if token.len() > MAX_TOKEN_LEN {
+        return Err(InvalidToken);
+    }
+    URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidToken)
+}
+
+/// Takes a token apart, without its signature: the id of its key, and what it says it allows.
+fn parse(message: &[u8]) -> Result<(&[u8; ID_LEN], Claim), InvalidToken> {
+    let [VERSION, purpose, rest @ ..] = message else { return Err(InvalidToken) };
+    let (id, rest) = rest.split_first_chunk::<ID_LEN>().ok_or(InvalidToken)?;
+    let (tenant, rest) = part(rest)?;
+    let (subscriber, rest) = part(rest)?;
+    let tenant = Tenant::parse(tenant).map_err(|_| InvalidToken)?;
+    let subscriber = SubscriberId::parse(subscriber).map_err(|_| InvalidToken)?;
+    let claim = match (*purpose, rest) {
+        (UNSUBSCRIBE, []) => Claim::Unsubscribe { tenant, subscriber },
+        (CONFIRM, rest) => {
+            let at = i64::from_be_bytes(rest.try_into().map_err(|_| InvalidToken)?);
+            let asked_at = Timestamp::from_millisecond(at).map_err(|_| InvalidToken)?;
+            Claim::Confirm { tenant, subscriber, asked_at }
+        }
+        _ => return Err(InvalidToken),
+    };
+    Ok((id, claim))
 }
 
 fn part(bytes: &[u8]) -> Result<(&str, &[u8]), InvalidToken> {
@@ -192,6 +238,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_is_told_from_what_somebody_else_signed() {
+        let (tenant, subscriber) = claim("acme", "sub_1");
+        let theirs = Tokens::new(key(9).into());
+        let at = Timestamp::from_millisecond(1_800_000_000_123).unwrap();
+        for token in [theirs.unsubscribe(&tenant, &subscriber), theirs.confirm(&tenant, &subscriber, at)] {
+            assert!(is_whole(&token));
+            assert_eq!(Tokens::new(key(1).into()).open(&token), Err(InvalidToken));
+            for cut in 1..token.len() {
+                assert!(!is_whole(&token[..token.len() - cut]), "{cut}");
+            }
+        }
+        assert!(!is_whole("") && !is_whole(&"A".repeat(MAX_TOKEN_LEN + 1)));
+    }
+
+    #[test]
     fn debug_hides_the_secret() {
         assert_eq!(format!("{:?}", key(9)), "TokenKey(0909090909090909)");
     }
@@ -204,6 +265,16 @@ mod tests {
             let token = tokens.unsubscribe(&tenant, &subscriber);
             prop_assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
             prop_assert_eq!(tokens.open(&token), Ok(Claim::Unsubscribe { tenant, subscriber }));
+        }
+
+        #[test]
+        fn a_token_that_confirms_reads_back_and_unsubscribes_nobody(tail in "[A-Za-z0-9_-]{1,124}", ms in 0i64..10_000_000_000_000) {
+            let (tenant, subscriber) = claim(&"t".repeat(64), &format!("sub_{tail}"));
+            let asked_at = Timestamp::from_millisecond(ms).unwrap();
+            let tokens = Tokens::new(key(1).into());
+            let token = tokens.confirm(&tenant, &subscriber, asked_at);
+            prop_assert!(token.len() <= MAX_TOKEN_LEN);
+            prop_assert_eq!(tokens.open(&token), Ok(Claim::Confirm { tenant, subscriber, asked_at }));
         }
 
         #[test]

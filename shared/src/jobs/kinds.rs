@@ -1,4 +1,4 @@
-use super::{Echo, RetryJobs, Webhook, Welcome};
+use super::{ConfirmSubscription, Echo, ExportSubscribers, ImportSubscribers, RetryJobs, Webhook, Welcome};
 use crate::domain::backoff::Backoff;
 use crate::domain::lane::Lane;
 use crate::domain::rate::Policy;
@@ -129,7 +129,10 @@ pub const KINDS: &[Kind] = &[
     of::<Echo>(Worker::Echo),
     of::<Webhook>(Worker::Webhook),
     of::<Welcome>(Worker::Email),
+    internal::<ConfirmSubscription>(Worker::Email),
     internal::<RetryJobs>(Worker::Operations),
+    internal::<ImportSubscribers>(Worker::Operations),
+    internal::<ExportSubscribers>(Worker::Operations),
 ];
 
 /// The kind that has this name, or had it before.

@@ -11,6 +11,7 @@ mod counters;
 mod dead_jobs;
 mod dead_letters;
 mod depths;
+mod files;
 mod groups;
 mod job_scan;
 mod jobs;
@@ -21,6 +22,7 @@ mod pace;
 mod people;
 mod queue;
 mod schedules;
+mod sign_ups;
 mod suppressions;
 
 pub use account::SendingAccount;
@@ -33,6 +35,7 @@ pub use counters::Counters;
 pub use dead_jobs::{DeadJob, DeadJobs, Death};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use depths::{Depth, QueueDepths};
+pub use files::{Files, Found};
 pub use groups::Groups;
 pub use job_scan::{JobScan, ScanPage, ScannedJob};
 pub use jobs::{Applied, Created, DueJob, Jobs, RecentJob};
@@ -43,6 +46,7 @@ pub use pace::{Pace, SendLine};
 pub use people::{Added, Newsletters, SubscriberPage, Subscribers, Users};
 pub use queue::{Group, Message, Queue};
 pub use schedules::{SchedulePlace, Schedules};
+pub use sign_ups::{SignUps, Throttle};
 pub use suppressions::Suppressions;
 
 /// Why a port could not do as asked. The source may name tables and keys: it goes to the log, never into an answer.

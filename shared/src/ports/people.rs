@@ -1,6 +1,6 @@
 use super::PortError;
-use crate::domain::id::{NewsletterId, UserId};
-use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, User};
+use crate::domain::id::{NewsletterId, Tenant, UserId};
+use crate::domain::people::{Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey, User};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -24,6 +24,9 @@ pub trait Users: Send + Sync {
 
     /// Notes that the welcome mail was accepted. The first time stays. `false` when there is no such user.
     async fn welcomed(&self, id: &UserId, at: Timestamp) -> Result<bool, PortError>;
+
+    /// Removes a user. One that is not there is no error.
+    async fn remove(&self, id: &UserId) -> Result<(), PortError>;
 }
 
 /// The newsletters.
@@ -34,6 +37,19 @@ pub trait Newsletters: Send + Sync {
 
     /// Reads a newsletter, as of the last write.
     async fn get(&self, id: &NewsletterId) -> Result<Option<Newsletter>, PortError>;
+
+    /// Changes a newsletter and gives it as it is now. `None` when there is none. Fields that are not changed keep what
+    /// somebody else may write at the same time.
+    async fn change(&self, id: &NewsletterId, change: &NewsletterChange) -> Result<Option<Newsletter>, PortError>;
+
+    /// At most `limit` (1 to 100) of the tenant's newsletters whose identifiers come after `after`, in their order, which is
+    /// that of their creation. Fewer: there are no more.
+    async fn list(
+        &self,
+        tenant: &Tenant,
+        after: Option<&NewsletterId>,
+        limit: usize,
+    ) -> Result<Vec<Newsletter>, PortError>;
 }
 
 /// Some of a newsletter's subscribers, in the order of their digests.
@@ -53,6 +69,17 @@ pub trait Subscribers: Send + Sync {
 
     /// Reads subscribers, as of the last write, at most 100. The answer has one entry for each key, in order.
     async fn get(&self, keys: &[SubscriberKey]) -> Result<Vec<Option<Subscriber>>, PortError>;
+
+    /// Changes a subscriber and gives it as it is now. `None` when there is none. Fields that are not changed keep what
+    /// somebody else may write at the same time.
+    async fn change(&self, key: &SubscriberKey, change: &SubscriberChange) -> Result<Option<Subscriber>, PortError>;
+
+    /// Makes a subscriber active, with the consent of `confirmed`, and its name and time zone if it has them. One that is not
+    /// there is added; one that is active is left as it is. Gives the one that is stored then.
+    async fn confirm(&self, confirmed: &Subscriber) -> Result<Subscriber, PortError>;
+
+    /// Removes a subscriber. One that is not there is no error.
+    async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError>;
 
     /// Unsubscribes. The first time stays. `false` when there is no such subscriber.
     async fn unsubscribe(&self, key: &SubscriberKey, at: Timestamp) -> Result<bool, PortError>;

@@ -1,5 +1,6 @@
 //! What every implementation of a port must do, in memory and on AWS alike. Each function panics with what differs.
 
+mod blobs;
 mod campaigns;
 mod keys;
 mod limits;
@@ -7,8 +8,10 @@ mod operations;
 mod outbox;
 mod people;
 mod schedules;
+mod sign_ups;
 mod suppressions;
 
+pub use blobs::{blobs, files};
 pub use campaigns::{campaigns, chunks, pace, send_line};
 pub use keys::{hash_keys, keys, token_keys};
 pub use limits::limits;
@@ -16,6 +19,7 @@ pub use operations::{checkpoints, dead_jobs};
 pub use outbox::{counters, groups, webhook_secrets};
 pub use people::{newsletters, subscribers, users};
 pub use schedules::schedules;
+pub use sign_ups::{sign_ups, throttle};
 pub use suppressions::suppressions;
 
 use crate::domain::group::Member;

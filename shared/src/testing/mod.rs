@@ -19,6 +19,7 @@ mod pace;
 mod people;
 mod queue;
 mod schedules;
+mod sign_ups;
 mod suppressions;
 mod virtual_clock;
 
@@ -37,5 +38,6 @@ pub use pace::{MemoryAccount, MemoryPace};
 pub use people::{MemoryNewsletters, MemorySubscribers, MemoryUsers};
 pub use queue::{Delivered, MemoryQueue, MemoryQueues};
 pub use schedules::MemorySchedules;
+pub use sign_ups::MemorySignUps;
 pub use suppressions::MemorySuppressions;
 pub use virtual_clock::VirtualClock;

@@ -1,6 +1,8 @@
 use super::Faults;
-use crate::domain::id::{NewsletterId, UserId};
-use crate::domain::people::{Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
+use crate::domain::id::{NewsletterId, Tenant, UserId};
+use crate::domain::people::{
+    Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey, SubscriberStatus, User,
+};
 use crate::ports::{Added, Newsletters, PortError, SubscriberPage, Subscribers, Users};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -41,6 +43,18 @@ impl<K: Ord + Clone, V: Clone> Shelf<K, V> {
     fn get(&self, key: &K) -> Option<V> {
         self.with(|all| all.get(key).cloned())
     }
+
+    fn change(&self, key: &K, change: impl FnOnce(V) -> V) -> Option<V> {
+        self.with(|all| {
+            let value = all.get_mut(key)?;
+            *value = change(value.clone());
+            Some(value.clone())
+        })
+    }
+
+    fn remove(&self, key: &K) {
+        self.with(|all| all.remove(key));
+    }
 }
 
 /// Users in memory.
@@ -75,6 +89,12 @@ impl Users for MemoryUsers {
         self.faults.after("welcomed").await?;
         Ok(found.is_some())
     }
+
+    async fn remove(&self, id: &UserId) -> Result<(), PortError> {
+        self.faults.before("remove").await?;
+        self.all.remove(id);
+        self.faults.after("remove").await
+    }
 }
 
 /// Newsletters in memory.
@@ -98,6 +118,24 @@ impl Newsletters for MemoryNewsletters {
         self.faults.before("get").await?;
         Ok(self.all.get(id))
     }
+
+    async fn change(&self, id: &NewsletterId, change: &NewsletterChange) -> Result<Option<Newsletter>, PortError> {
+        self.faults.before("change").await?;
+        let changed = self.all.change(id, |newsletter| change.of(newsletter));
+        self.faults.after("change").await?;
+        Ok(changed)
+    }
+
+    async fn list(
+        &self,
+        tenant: &Tenant,
+        after: Option<&NewsletterId>,
+        limit: usize,
+    ) -> Result<Vec<Newsletter>, PortError> {
+        self.faults.before("list").await?;
+        let fits = |one: &&Newsletter| one.tenant == *tenant && after.is_none_or(|after| one.id > *after);
+        Ok(self.all.with(|all| all.values().filter(fits).take(limit).cloned().collect()))
+    }
 }
 
 /// Subscribers in memory.
@@ -111,7 +149,7 @@ pub struct MemorySubscribers {
 impl MemorySubscribers {
     /// Erases a subscriber.
     pub fn erase(&self, key: &SubscriberKey) {
-        self.all.with(|all| all.remove(key));
+        self.all.remove(key);
     }
 }
 
@@ -127,6 +165,41 @@ impl Subscribers for MemorySubscribers {
     async fn get(&self, keys: &[SubscriberKey]) -> Result<Vec<Option<Subscriber>>, PortError> {
         self.faults.before("get").await?;
         Ok(keys.iter().map(|key| self.all.get(key)).collect())
+    }
+
+    async fn change(&self, key: &SubscriberKey, change: &SubscriberChange) -> Result<Option<Subscriber>, PortError> {
+        self.faults.before("change").await?;
+        let changed = self.all.change(key, |subscriber| change.of(subscriber));
+        self.faults.after("change").await?;
+        Ok(changed)
+    }
+
+    async fn confirm(&self, confirmed: &Subscriber) -> Result<Subscriber, PortError> {
+        self.faults.before("confirm").await?;
+        let stored = self.all.with(|all| match all.entry(confirmed.key.clone()) {
+            Entry::Vacant(free) => free.insert(confirmed.clone()).clone(),
+            Entry::Occupied(mut old) => {
+                if old.get().status != SubscriberStatus::Active {
+                    let before = old.get().clone();
+                    old.insert(Subscriber {
+                        name: confirmed.name.clone().or(before.name),
+                        time_zone: confirmed.time_zone.clone().or(before.time_zone),
+                        tags: before.tags,
+                        created_at: before.created_at,
+                        ..confirmed.clone()
+                    });
+                }
+                old.get().clone()
+            }
+        });
+        self.faults.after("confirm").await?;
+        Ok(stored)
+    }
+
+    async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError> {
+        self.faults.before("remove").await?;
+        self.all.remove(key);
+        self.faults.after("remove").await
     }
 
     async fn unsubscribe(&self, key: &SubscriberKey, at: Timestamp) -> Result<bool, PortError> {

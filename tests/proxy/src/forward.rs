@@ -48,7 +48,10 @@ impl Engine {
         match self.http.request(method.clone(), url).headers(headers).body(body).send().await {
             Ok(answer) => {
                 let (status, mut headers) = (answer.status(), answer.headers().clone());
+                let length = headers.get(header::CONTENT_LENGTH).cloned().filter(|_| method == Method::HEAD);
                 HOP.iter().for_each(|name| drop(headers.remove(name)));
+                // With no body to tell it, this is how long the object is.
+                headers.extend(length.map(|length| (header::CONTENT_LENGTH, length)));
                 match answer.bytes().await {
                     Ok(body) => (status, headers, Body::from(body)).into_response(),
                     Err(error) => gone(&error),

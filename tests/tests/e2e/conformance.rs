@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use millrace::aws::{
     DynamoCheckpoints, DynamoCounters, DynamoGroups, DynamoJobs, DynamoLimits, DynamoMail, DynamoMailLedger,
-    DynamoSchedules, Keys,
+    DynamoSchedules, DynamoSuppressions, DynamoThrottle, Keys, random_hash_key,
 };
 use millrace::testing::conformance;
 use millrace_tests::Inside;
@@ -47,6 +47,7 @@ async fn the_keys_table_conforms() {
     let keys = Keys::new(inside.aws.dynamodb(), inside.copy_of("KeysTable").await);
     conformance::keys(&keys, &salt, now).await;
     conformance::token_keys(&keys).await;
+    conformance::hash_keys(&keys).await;
     let seconds = Timestamp::from_second(now.as_second()).expect("a time");
     conformance::webhook_secrets(&keys, &salt, seconds).await;
 }
@@ -76,8 +77,27 @@ async fn the_mail_table_conforms() {
     conformance::users(&mail, &salt, now).await;
     conformance::newsletters(&mail, &salt, now).await;
     conformance::subscribers(&mail, &salt, now).await;
+    conformance::sign_ups(&mail, &salt, now).await;
     conformance::campaigns(&mail, &mail, &salt, now).await;
     conformance::chunks(&mail, &mail, &salt, now).await;
     conformance::pace(&mail, &salt, now).await;
     conformance::send_line(&mail, &mail, &format!("{salt}-line"), now).await;
+}
+
+#[tokio::test]
+async fn what_is_kept_as_keyed_hashes_conforms() {
+    let (_gate, (salt, now)) = (super::shared().await, salt());
+    let inside = Inside::from_env().await;
+    let (table, key) = (inside.copy_of("MailTable").await, random_hash_key().expect("a key"));
+    let suppressions = DynamoSuppressions::new(inside.aws.dynamodb(), table.clone(), key.clone());
+    conformance::suppressions(&suppressions, &salt, now).await;
+    conformance::throttle(&DynamoThrottle::new(inside.aws.dynamodb(), table, key), &salt, now).await;
+}
+
+#[tokio::test]
+async fn the_bucket_conforms() {
+    let _gate = super::shared().await;
+    let bucket = Inside::from_env().await.new_bucket().await;
+    conformance::blobs(&bucket, "blobs/").await;
+    conformance::files(&bucket, &bucket, "files/").await;
 }

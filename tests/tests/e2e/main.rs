@@ -18,7 +18,9 @@ mod outbox;
 mod registration;
 mod schedule;
 mod schedules;
+mod sign_up;
 mod storm;
+mod subscriber_files;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 

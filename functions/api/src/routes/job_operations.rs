@@ -83,6 +83,10 @@ pub async fn retry(
         return Err(Problem::conflict(format!("No worker knows the kind {} any more.", job.kind)));
     };
     let payload = match body.and_then(|body| body.value.payload) {
+        Some(_) if kind.internal => {
+            let why = "a job of this kind is tried again as it is";
+            return Err(Problem::invalid(vec![Fault::at("/payload", why)]));
+        }
         Some(payload) => {
             let payload = checked_payload(payload)?;
             (kind.check)(&payload).map_err(|why| Problem::invalid(vec![Fault::at("/payload", why)]))?;

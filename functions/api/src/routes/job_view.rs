@@ -4,7 +4,7 @@ use crate::app::Api;
 use crate::problem::Answer;
 use jiff::Timestamp;
 use millrace::domain::job::{Job, Stored};
-use millrace::jobs::current_name;
+use millrace::jobs::{current_name, kind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
@@ -103,6 +103,10 @@ pub struct JobView {
     /// Where a large result can be read without a key, for an hour from this answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_url: Option<String>,
+    /// Where the file that the job made can be read without a key, for an hour from this answer. An export and an import make
+    /// one, for seven days. It holds addresses: only a key that has `audience:read` too is shown it, and not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_url: Option<String>,
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<JobErrorView>,
@@ -140,6 +144,7 @@ impl JobView {
             cancel_requested: job.cancel_requested.then_some(true),
             result: None,
             result_url: None,
+            file_url: None,
             error: job.error.as_ref().map(|error| JobErrorView {
                 class: error.class.clone(),
                 message: error.message.clone(),
@@ -158,6 +163,16 @@ pub(crate) async fn view(api: &Api, job: &Job, with_payload: bool) -> Answer<Job
     (view.result, view.result_url) = stored(api, job.result.as_ref()).await?;
     if with_payload {
         (view.payload, view.payload_url) = stored(api, Some(&job.payload)).await?;
+    }
+    Ok(view)
+}
+
+/// Adds the link to the file that the job made.
+pub(crate) async fn with_file(api: &Api, mut view: JobView) -> Answer<JobView> {
+    // Nobody but Millrace itself can say which file it is.
+    let own = kind(&view.kind).is_some_and(|kind| kind.internal);
+    if let Some(key) = view.result.as_ref().and_then(|result| result["file"].as_str()).filter(|_| own) {
+        view.file_url = Some(api.intake.blobs.url(key, LINK_VALID).await?);
     }
     Ok(view)
 }

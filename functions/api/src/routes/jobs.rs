@@ -5,7 +5,7 @@ use crate::auth::{Caller, JobsRead, JobsWrite};
 use crate::extract::{Body, Id, MAX_PAYLOAD};
 use crate::prefer;
 use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ServiceProblems};
-use crate::routes::job_view::{JobView, view};
+use crate::routes::job_view::{JobView, view, with_file};
 use axum::Json;
 use axum::extract::{Query, State, rejection::QueryRejection};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use millrace::accept::{self, Accepted, NewJob};
 use millrace::domain::id::{JobId, Tenant};
 use millrace::domain::job::Job;
+use millrace::domain::key::Scope;
 use millrace::domain::lane::{Lane, OrderingKey, Priority};
 use millrace::domain::target::{CallbackUrl, Reach};
 use millrace::job::Job as _;
@@ -376,7 +377,11 @@ pub async fn show(
         Some(wait) => ended(&api, &caller.tenant, &id, wait).await?,
         None => find(&api, &caller.tenant, &id).await?,
     };
-    let mut response = Json(view(&api, &job, with_payload).await?).into_response();
+    let mut view = view(&api, &job, with_payload).await?;
+    if caller.may(Scope::AudienceRead) {
+        view = with_file(&api, view).await?;
+    }
+    let mut response = Json(view).into_response();
     if let Some(wait) = wait {
         let applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs())).map_err(|_| Problem::internal())?;
         response.headers_mut().insert(prefer::PREFERENCE_APPLIED, applied);

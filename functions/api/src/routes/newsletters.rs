@@ -3,17 +3,18 @@
 use crate::app::Api;
 use crate::auth::{AudienceRead, AudienceWrite, Caller};
 use crate::extract::{Body, Id};
-use crate::fields::{Line, Lines};
-use crate::problem::{Answer, BodyProblems, KeyProblems, NotFound, Problem, ServiceProblems};
+use crate::fields::{Line, Lines, nullable, present};
+use crate::problem::{Answer, BodyProblems, KeyProblems, NotFound, Problem, ProblemBody, ServiceProblems};
+use crate::query::{self, Page};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use millrace::domain::address::{MAX_NAME_CHARS, Mailbox};
 use millrace::domain::id::{NewsletterId, Tenant};
 use millrace::domain::local_time::{SendTime, Weekdays, Zone};
-use millrace::domain::people::Newsletter;
+use millrace::domain::people::{Newsletter, NewsletterChange};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -49,6 +50,66 @@ pub struct NewsletterRequest {
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     days: Option<Weekdays>,
+}
+
+/// What is to be changed of a newsletter. What is left out stays as it is. Campaigns that are there keep what they took from
+/// the newsletter when they were created.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+#[schema(example = json!({"send_at": "08:30", "days": null}))]
+pub struct NewsletterPatch {
+    /// The title readers know; 1 to 200 characters.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 200)]
+    name: Option<Line<MAX_NAME_CHARS>>,
+    /// The sender: an address, or `Name <address>`. SES must have verified it.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    from: Option<Mailbox>,
+    /// Where replies go; `null`: to `from`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    reply_to: Option<Option<Mailbox>>,
+    /// The sender's postal address; 1 to 500 characters.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
+    postal_address: Option<Lines<500>>,
+    /// The IANA time zone of those who gave none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    time_zone: Option<Zone>,
+    /// The time of day letters go out, `HH:MM`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    send_at: Option<SendTime>,
+    /// The weekdays letters may go out, `mon` to `sun`; `null`: every day.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<String>>)]
+    days: Option<Option<Weekdays>>,
+}
+
+impl From<NewsletterPatch> for NewsletterChange {
+    fn from(patch: NewsletterPatch) -> Self {
+        Self {
+            name: patch.name.map(|name| name.0),
+            from: patch.from,
+            reply_to: patch.reply_to,
+            postal_address: patch.postal_address.map(|address| address.0),
+            time_zone: patch.time_zone,
+            send_at: patch.send_at,
+            days: patch.days,
+        }
+    }
+}
+
+/// Some of a tenant's newsletters.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewsletterPage {
+    /// The newsletters, in the order of their creation.
+    pub newsletters: Vec<NewsletterView>,
+    /// What to send as `cursor` for those after these. Absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// A newsletter.
@@ -147,4 +208,49 @@ pub async fn show(
 ) -> Answer<Json<NewsletterView>> {
     let newsletter = find(&api, &caller.tenant, &id).await?.ok_or_else(Problem::not_found)?;
     Ok(Json(newsletter.into()))
+}
+
+/// List newsletters.
+#[utoipa::path(
+    get, path = "/v1/newsletters", operation_id = "list_newsletters", tag = "newsletters", security(("key" = ["audience:read"])),
+    params(
+        ("limit" = Option<usize>, Query, description = "At most so many, 1 to 100; 50 when absent"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the answer before"),
+    ),
+    responses(
+        (status = 200, body = NewsletterPage),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json",
+         description = "A parameter is unknown or not as it must be; `errors` tells which"),
+        KeyProblems, ServiceProblems
+    )
+)]
+pub async fn list(
+    caller: Caller<AudienceRead>,
+    State(api): State<Arc<Api>>,
+    query: Query<Vec<(String, String)>>,
+) -> Answer<Json<NewsletterPage>> {
+    let mut page = Page::<NewsletterId>::default();
+    query::read(query.0, &["limit", "cursor"], |name, value| page.take(name, value)).map_err(Problem::invalid)?;
+    let limit = page.limit();
+    let found = api.newsletters.list(&caller.tenant, page.after.as_ref(), limit).await?;
+    let next_cursor = found.last().filter(|_| found.len() == limit).map(|last| query::cursor(last.id.as_str()));
+    Ok(Json(NewsletterPage { newsletters: found.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// Change a newsletter.
+#[utoipa::path(
+    patch, path = "/v1/newsletters/{id}", operation_id = "change_newsletter", tag = "newsletters", security(("key" = ["audience:write"])),
+    params(("id" = String, Path, description = "The newsletter")),
+    request_body = NewsletterPatch,
+    responses((status = 200, body = NewsletterView), NotFound, BodyProblems, KeyProblems, ServiceProblems)
+)]
+pub async fn change(
+    caller: Caller<AudienceWrite>,
+    State(api): State<Arc<Api>>,
+    Id(id): Id<NewsletterId>,
+    Body { value: patch, .. }: Body<NewsletterPatch>,
+) -> Answer<Json<NewsletterView>> {
+    find(&api, &caller.tenant, &id).await?.ok_or_else(Problem::not_found)?;
+    let changed = api.newsletters.change(&id, &patch.into()).await?;
+    Ok(Json(changed.ok_or_else(Problem::not_found)?.into()))
 }

@@ -6,17 +6,18 @@ use crate::extract::{Body, Id};
 use crate::fields::{ConsentRequest, Name, Tags};
 use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ProblemBody, ServiceProblems};
 use crate::routes::newsletters;
+use crate::routes::subscriber_view::SubscriberView;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use jiff::Timestamp;
 use millrace::domain::address::EmailAddress;
-use millrace::domain::id::{NewsletterId, SubscriberId};
+use millrace::domain::id::{NewsletterId, SubscriberId, Tenant};
 use millrace::domain::local_time::Zone;
 use millrace::domain::people::{Subscriber, SubscriberKey, SubscriberStatus};
+use millrace::domain::suppression::{Reason, Suppression};
 use millrace::ports::Added;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -51,71 +52,10 @@ pub struct SubscriberRequest {
     consent: ConsentRequest,
 }
 
-/// The proof of consent.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct ConsentView {
-    /// Where it was given.
-    pub source: String,
-    /// When.
-    #[schema(value_type = String, format = DateTime)]
-    pub at: Timestamp,
-}
-
-/// A subscriber.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct SubscriberView {
-    /// The identifier.
-    #[schema(example = "sub_0197b3f2a4c87d0e9b61f2c35a7e4d18_5f2b9c0d7e1a4836b0c9d8e7f6a5b4c3")]
-    pub id: String,
-    /// The newsletter.
-    pub newsletter: String,
-    /// The address.
-    #[schema(format = Email)]
-    pub email: String,
-    /// The name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// The time zone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
-    /// Tags, sorted.
-    pub tags: Vec<String>,
-    /// `active` or `unsubscribed`.
-    #[schema(example = "active")]
-    pub status: String,
-    /// The proof of consent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub consent: Option<ConsentView>,
-    /// When it was added.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: Timestamp,
-    /// When it unsubscribed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub unsubscribed_at: Option<Timestamp>,
-}
-
-impl From<Subscriber> for SubscriberView {
-    fn from(subscriber: Subscriber) -> Self {
-        Self {
-            id: subscriber.id().to_string(),
-            newsletter: subscriber.key.newsletter().to_string(),
-            email: subscriber.email.into(),
-            name: subscriber.name,
-            time_zone: subscriber.time_zone.map(|zone| zone.to_string()),
-            tags: subscriber.tags,
-            status: subscriber.status.as_str().to_owned(),
-            consent: subscriber.consent.map(|consent| ConsentView { source: consent.source, at: consent.at }),
-            created_at: subscriber.created_at,
-            unsubscribed_at: subscriber.unsubscribed_at,
-        }
-    }
-}
-
 /// Add a subscriber.
 ///
-/// An address that is on the newsletter already is answered 200 and left as it is. One that unsubscribed is answered 409:
-/// it does not come back without its owner's doing.
+/// An address that is on the newsletter already is answered 200 and left as it is. One that unsubscribed, that has not
+/// confirmed its sign-up, or that is suppressed is answered 409: it does not come back without its owner's doing.
 #[utoipa::path(
     post, path = "/v1/subscribers", operation_id = "add_subscriber", tag = "people", security(("key" = ["audience:write"])),
     request_body = SubscriberRequest,
@@ -124,7 +64,7 @@ impl From<Subscriber> for SubscriberView {
          headers(("Location" = String, description = "Where it is to be seen"))),
         (status = 200, body = SubscriberView, description = "It was there already, and is unchanged"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json",
-         description = "The address unsubscribed from this newsletter"),
+         description = "The address unsubscribed, has not confirmed its sign-up, or is suppressed; `detail` tells which"),
         BodyProblems, KeyProblems, ServiceProblems
     )
 )]
@@ -145,6 +85,9 @@ pub async fn add(
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
+    if let Some(suppression) = suppression(&api, &caller.tenant, &request.email).await? {
+        return Err(Problem::conflict(why_suppressed(suppression.reason)));
+    }
     let subscriber = Subscriber {
         key: SubscriberKey::of(&request.newsletter, &request.email),
         tenant: caller.tenant,
@@ -157,16 +100,43 @@ pub async fn add(
         created_at: now,
         unsubscribed_at: None,
     };
-    let (status, subscriber) = match api.subscribers.add(&subscriber).await? {
+    let added = api.records().add(&subscriber).await?;
+    let (status, subscriber) = match added.ok_or_else(|| Problem::conflict(why_suppressed(Reason::Erased)))? {
         Added::New => (StatusCode::CREATED, subscriber),
         Added::Exists(old) if old.status == SubscriberStatus::Active => (StatusCode::OK, *old),
-        Added::Exists(_) => {
-            let why = "This address unsubscribed from this newsletter. Only its owner can undo that.";
-            return Err(Problem::conflict(why));
+        Added::Exists(old) => {
+            return Err(Problem::conflict(match old.status {
+                SubscriberStatus::Pending => "This address was signed up and waits for its owner to confirm that.",
+                _ => "This address unsubscribed from this newsletter. Only its owner can undo that.",
+            }));
         }
     };
     let location = format!("/v1/subscribers/{}", subscriber.id());
     Ok((status, [(header::LOCATION, location)], Json(SubscriberView::from(subscriber))).into_response())
+}
+
+/// Whether the address is suppressed.
+pub(crate) async fn suppression(api: &Api, tenant: &Tenant, email: &EmailAddress) -> Answer<Option<Suppression>> {
+    Ok(api.suppressions.check(tenant, std::slice::from_ref(email)).await?.pop().flatten())
+}
+
+/// Why an address cannot be added, for the caller.
+fn why_suppressed(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Complaint => "This address is suppressed: its owner called a mail spam.",
+        Reason::HardBounce => "This address is suppressed: there is no such mailbox.",
+        Reason::SoftBounces => "This address is suppressed: too many mails were not taken.",
+        Reason::Manual => "This address is suppressed: somebody put it on the list.",
+        Reason::Erased => "This address was erased. Only its owner can bring it back, by the public form.",
+        Reason::Unsubscribed => "This address unsubscribed from everything. Only its owner can undo that.",
+    }
+}
+
+/// The tenant's subscriber of this identifier.
+pub(crate) async fn find(api: &Api, tenant: &Tenant, id: &SubscriberId) -> Answer<Subscriber> {
+    let key = SubscriberKey::try_from(id).map_err(|_| Problem::not_found())?;
+    let found = api.subscribers.get(&[key]).await?.pop().flatten();
+    found.filter(|one| one.tenant == *tenant).ok_or_else(Problem::not_found)
 }
 
 /// See a subscriber.
@@ -180,8 +150,7 @@ pub async fn show(
     State(api): State<Arc<Api>>,
     Id(id): Id<SubscriberId>,
 ) -> Answer<Json<SubscriberView>> {
-    let key = SubscriberKey::try_from(&id).map_err(|_| Problem::not_found())?;
-    let found = api.subscribers.get(&[key]).await?.pop().flatten();
-    let subscriber = found.filter(|one| one.tenant == caller.tenant).ok_or_else(Problem::not_found)?;
-    Ok(Json(subscriber.into()))
+    let subscriber = find(&api, &caller.tenant, &id).await?;
+    let suppression = suppression(&api, &caller.tenant, &subscriber.email).await?;
+    Ok(Json(SubscriberView { suppressed: suppression.map(Into::into), ..subscriber.into() }))
 }

@@ -2,36 +2,16 @@
 //! link. `POST` unsubscribes, from the button or by one click in a mail client (RFC 8058).
 
 use crate::app::Api;
+use crate::pages;
 use crate::problem::{Problem, ProblemBody};
 use axum::extract::{Query, State, rejection::QueryRejection};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use millrace::domain::people::{Subscriber, SubscriberKey, SubscriberStatus};
-use millrace::domain::token::Claim;
+use millrace::domain::token::{Claim, is_whole};
 use millrace::ports::PortError;
-use minijinja::{Environment, Value, context};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use std::sync::{Arc, LazyLock};
-
-const STYLE: &str = include_str!("unsubscribe.css");
-
-static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut pages = Environment::new();
-    // The ending of its name turns escaping on.
-    pages.add_template("page.html", include_str!("unsubscribe.html")).expect("the template is part of the program");
-    pages
-});
-
-/// Nothing is loaded, framed or run, and the one style is named by its hash.
-static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = STANDARD.encode(Sha256::digest(STYLE));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    );
-    HeaderValue::from_str(&policy).expect("base64 is ASCII")
-});
+use std::sync::Arc;
 
 /// The query of the link.
 #[derive(Debug, Deserialize)]
@@ -61,10 +41,13 @@ pub async fn page(State(api): State<Arc<Api>>, link: LinkQuery) -> Result<Respon
     let name =
         newsletter.filter(|one| one.tenant == subscriber.tenant).map_or("this newsletter".to_owned(), |one| one.name);
     let title = format!("Unsubscribe from {name}?");
-    Ok(render(StatusCode::OK, &title, "You will get no more of its letters.", Some("Unsubscribe")))
+    Ok(pages::page(StatusCode::OK, &title, "You will get no more of its letters.", Some("Unsubscribe")))
 }
 
 /// Unsubscribe. Done before is as good. The body is not looked at: the token says it all.
+///
+/// A link that is whole and yet unknown, because its key is gone or it was made by somebody else, is answered 200 as well: a
+/// mail client that unsubscribes by itself could do nothing about it (RFC 8058).
 #[utoipa::path(
     post, path = "/unsubscribe", operation_id = "unsubscribe", tag = "people",
     params(("token" = String, Query, description = "The token of the link in the letter")),
@@ -73,7 +56,8 @@ pub async fn page(State(api): State<Arc<Api>>, link: LinkQuery) -> Result<Respon
         description = "`List-Unsubscribe=One-Click` (RFC 8058), or what the page's form sends", example = "List-Unsubscribe=One-Click"
     ),
     responses(
-        (status = 200, body = String, content_type = "text/html", description = "Unsubscribed, now or before"),
+        (status = 200, body = String, content_type = "text/html",
+         description = "Unsubscribed, now or before; or there is no subscription behind the link"),
         (status = 400, body = String, content_type = "text/html", description = "The link is not whole"),
         (status = 500, content((String = "text/html"), (ProblemBody = "application/problem+json")),
          description = "A fault of the service itself"),
@@ -82,7 +66,10 @@ pub async fn page(State(api): State<Arc<Api>>, link: LinkQuery) -> Result<Respon
     )
 )]
 pub async fn unsubscribe(State(api): State<Arc<Api>>, link: LinkQuery) -> Result<Response, Away> {
-    let Some(key) = claimed(&api, link).await? else { return Ok(broken_link()) };
+    let whole = link.as_ref().is_ok_and(|Query(link)| is_whole(&link.token));
+    let Some(key) = claimed(&api, link).await? else {
+        return Ok(if whole { unknown_link() } else { broken_link() });
+    };
     // Nobody there any more: erased, and so unsubscribed.
     api.subscribers.unsubscribe(&key, api.now()).await?;
     Ok(done())
@@ -99,13 +86,7 @@ impl From<PortError> for Away {
 
 impl IntoResponse for Away {
     fn into_response(self) -> Response {
-        let problem = self.0.into_response();
-        let text = "You are not unsubscribed yet. Please open the link in the letter again in a minute.";
-        let mut page = render(problem.status(), "That did not work", text, None);
-        if let Some(after) = problem.headers().get(header::RETRY_AFTER) {
-            page.headers_mut().insert(header::RETRY_AFTER, after.clone());
-        }
-        page
+        pages::trouble(self.0, "You are not unsubscribed yet. Please open the link in the letter again in a minute.")
     }
 }
 
@@ -122,28 +103,17 @@ async fn active(api: &Api, key: &SubscriberKey) -> Result<Option<Subscriber>, Po
 }
 
 fn done() -> Response {
-    render(StatusCode::OK, "You are unsubscribed", "You will get no more letters of this newsletter.", None)
+    pages::page(StatusCode::OK, "You are unsubscribed", "You will get no more letters of this newsletter.", None)
+}
+
+fn unknown_link() -> Response {
+    let text = "This link is not one of ours, or it is so old that we no longer know it. If you still get letters, please use \
+                the link in the latest one.";
+    pages::page(StatusCode::OK, "There is no subscription behind this link", text, None)
 }
 
 fn broken_link() -> Response {
     let text = "Some mail programs cut long links. Please open the link in the letter again, or copy all of it. If that \
                 does not help, reply to the letter and ask to be taken off the list.";
-    render(StatusCode::BAD_REQUEST, "This link is not whole", text, None)
-}
-
-fn render(status: StatusCode, title: &str, text: &str, button: Option<&str>) -> Response {
-    // Quotes in CSS must stay as they are; the style is ours.
-    let values = context! { title, text, button, style => Value::from_safe_string(STYLE.to_owned()) };
-    let page = PAGES.get_template("page.html").and_then(|template| template.render(values));
-    let Ok(page) = page else {
-        tracing::error!("the page could not be rendered");
-        return Problem::internal().into_response();
-    };
-    let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY.clone()),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        // The address holds the token.
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    (status, headers, Html(page)).into_response()
+    pages::page(StatusCode::BAD_REQUEST, "This link is not whole", text, None)
 }

@@ -7,20 +7,21 @@ use crate::fields::Name;
 use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ServiceProblems};
 use crate::routes::job_view::JobView;
 use crate::routes::newsletters;
+use crate::routes::subscribers::suppression;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::try_join_all;
 use jiff::Timestamp;
-use millrace::accept::{self, Accepted, NewJob};
+use millrace::accept::{self, Accepted};
 use millrace::domain::address::EmailAddress;
 use millrace::domain::id::{JobId, NewsletterId, Tenant, UserId};
-use millrace::domain::lane::Priority;
 use millrace::domain::local_time::Zone;
 use millrace::domain::people::{Consent, Subscriber, SubscriberKey, SubscriberStatus, User};
 use millrace::job::Job as _;
-use millrace::jobs::{Welcome, kind};
+use millrace::jobs::Welcome;
+use millrace::own_job::own_job;
 use millrace::ports::Added;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -97,6 +98,10 @@ pub struct Registration {
     /// The job. Absent when the mail was sent so long ago that its job is no longer kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobView>,
+    /// Newsletters that were asked for and are not subscribed, because the address unsubscribed or is suppressed. Absent when
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_subscribed: Vec<String>,
 }
 
 /// Register a user.
@@ -134,13 +139,13 @@ pub async fn register(
         Added::Exists(old) => (*old, false),
     };
     // Every step is done again when the same registration comes again, so one that was cut off is completed then.
-    let subscribers: Vec<_> = wanted.iter().map(|newsletter| subscriber(&user, newsletter, now)).collect();
-    try_join_all(subscribers.iter().map(|subscriber| api.subscribers.add(subscriber))).await?;
+    let not_subscribed = subscribe(&api, &user, &wanted, now).await?;
     let (job, replayed) = welcome(&api, &user, now).await?;
 
     let status = if new || !replayed { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = format!("/v1/users/{}", user.id);
-    Ok((status, [(header::LOCATION, location)], Json(Registration { user: user.into(), job })).into_response())
+    Ok((status, [(header::LOCATION, location)], Json(Registration { user: user.into(), job, not_subscribed }))
+        .into_response())
 }
 
 /// The newsletters to subscribe to, all of them there: nothing is written before that is known.
@@ -158,6 +163,26 @@ async fn wanted_newsletters(api: &Api, tenant: &Tenant, ids: &[NewsletterId]) ->
     if faults.is_empty() { Ok(ids.iter().cloned().collect()) } else { Err(Problem::invalid(faults)) }
 }
 
+/// Subscribes the user. Gives the newsletters that they do not get all the same: nobody but the owner of an address takes back
+/// that it unsubscribed.
+async fn subscribe(api: &Api, user: &User, wanted: &BTreeSet<NewsletterId>, now: Timestamp) -> Answer<Vec<String>> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    if suppression(api, &user.tenant, &user.email).await?.is_some() {
+        return Ok(wanted.iter().map(ToString::to_string).collect());
+    }
+    let subscribers: Vec<_> = wanted.iter().map(|newsletter| subscriber(user, newsletter, now)).collect();
+    let records = api.records();
+    let added = try_join_all(subscribers.iter().map(|subscriber| records.add(subscriber))).await?;
+    let lost = wanted.iter().zip(&added).filter(|(_, added)| match added {
+        Some(Added::New) => false,
+        Some(Added::Exists(old)) => old.status != SubscriberStatus::Active,
+        None => true,
+    });
+    Ok(lost.map(|(newsletter, _)| newsletter.to_string()).collect())
+}
+
 fn subscriber(user: &User, newsletter: &NewsletterId, now: Timestamp) -> Subscriber {
     Subscriber {
         key: SubscriberKey::of(newsletter, &user.email),
@@ -167,7 +192,7 @@ fn subscriber(user: &User, newsletter: &NewsletterId, now: Timestamp) -> Subscri
         time_zone: user.time_zone.clone(),
         tags: Vec::new(),
         status: SubscriberStatus::Active,
-        consent: Some(Consent { source: "registration".to_owned(), at: now }),
+        consent: Some(Consent::told("registration", now)),
         created_at: now,
         unsubscribed_at: None,
     }
@@ -180,25 +205,7 @@ async fn welcome(api: &Api, user: &User, now: Timestamp) -> Answer<(Option<JobVi
         // The job may be gone by now; made anew, it would welcome the user again.
         return Ok((api.intake.jobs.get(&id).await?.as_ref().map(JobView::of), true));
     }
-    let payload = serde_json::json!(Welcome { user: user.id.clone() });
-    let kind = kind(Welcome::KIND).ok_or_else(Problem::internal)?;
-    let new = NewJob {
-        id,
-        repeatable: true,
-        fingerprint: accept::fingerprint(&payload),
-        tenant: user.tenant.clone(),
-        kind,
-        payload,
-        priority: Priority::Normal,
-        ordering_key: None,
-        run_at: None,
-        expires_at: None,
-        max_attempts: None,
-        timeout: None,
-        callback_url: None,
-        group: None,
-        tags: Vec::new(),
-    };
+    let new = own_job(id, &user.tenant, &Welcome { user: user.id.clone() }, None);
     let Accepted { job, replayed } = accept::submit(&api.intake, new, now).await?;
     Ok((Some(JobView::of(&job)), replayed))
 }

@@ -16,7 +16,7 @@ async fn routes_and_document_are_the_same() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert_eq!(document["servers"][0]["url"], "/");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 30, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 36, "{:?}", paths.keys());
     for (path, item) in paths {
         for method in METHODS {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
@@ -97,7 +97,8 @@ async fn the_document_is_whole() {
             assert!(operation["tags"][0].is_string(), "{method} {path}");
             ids.push(operation["operationId"].as_str().unwrap());
             for (status, response) in operation["responses"].as_object().unwrap() {
-                let problem = status.starts_with(['4', '5']) && !(path == "/unsubscribe" && status == "400");
+                let page = ["/unsubscribe", "/confirm"].contains(&path.as_str()) && status == "400";
+                let problem = status.starts_with(['4', '5']) && !page;
                 let schema = &response["content"]["application/problem+json"]["schema"]["$ref"];
                 assert_eq!(schema == "#/components/schemas/ProblemBody", problem, "{method} {path} {status}");
             }
@@ -137,27 +138,42 @@ async fn examples_work() {
         ("UserRequest", "/v1/users"),
         ("SubscriberRequest", "/v1/subscribers"),
         ("CampaignRequest", "/v1/campaigns"),
+        ("SubscribeRequest", "/subscribe"),
+        ("SuppressionRequest", "/v1/suppressions"),
+        ("ImportRequest", "/v1/subscribers/import"),
+        ("ExportRequest", "/v1/subscribers/export"),
     ] {
         let reply = site.post(path, example(name)).await;
         assert!(reply.status.is_success(), "{name}: {}", reply.text());
         tried.push(name);
     }
     site.put("/v1/schedules/x", example("ScheduleRequest")).await.expect(201);
+    tried.push("ScheduleRequest");
     let job = site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "delay_seconds": 60})).await.json();
     let job = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
     site.post(&format!("{job}/cancel"), json!({})).await.expect(200);
     site.post(&format!("{job}/retry"), example("RetryRequest")).await.expect(202);
     tried.push("RetryRequest");
+    let subscribers = site.get("/v1/subscribers?email=ada@example.com").await.expect(200).json();
+    let subscriber = subscribers["subscribers"][0]["id"].as_str().unwrap().to_owned();
+    for (name, path) in [
+        ("NewsletterPatch", format!("/v1/newsletters/{}", newsletter.id)),
+        ("SubscriberPatch", format!("/v1/subscribers/{subscriber}")),
+    ] {
+        site.patch(&path, example(name)).await.expect(200);
+        tried.push(name);
+    }
     let campaign = site.running(20).await;
     site.post(&format!("{campaign}/rate"), example("RateRequest")).await.expect(200);
     site.finish_sent(&campaign).await;
     site.post(&format!("{campaign}/resend"), example("ResendRequest")).await.expect(202);
     tried.extend(["RateRequest", "ResendRequest"]);
     for (path, item) in document["paths"].as_object().unwrap() {
-        let Some(schema) = item["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str() else {
-            continue;
-        };
-        assert!(tried.contains(&schema.rsplit('/').next().unwrap()), "the example of {path} was not tried");
+        for operation in item.as_object().unwrap().values() {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+            let Some(schema) = schema.as_str() else { continue };
+            assert!(tried.contains(&schema.rsplit('/').next().unwrap()), "the example of {path} was not tried");
+        }
     }
 }
 
@@ -192,7 +208,23 @@ async fn answers_are_as_described() {
     check("Registration", &registration);
     check("UserView", &registration["user"]);
     check("NewsletterView", &site.get(&format!("/v1/newsletters/{newsletter}")).await.json());
-    check("SubscriberView", &site.post("/v1/subscribers", subscriber(&newsletter, "b@example.com")).await.json());
+    check("NewsletterPage", &site.get("/v1/newsletters?limit=1").await.json());
+    let added = site.post("/v1/subscribers", subscriber(&newsletter, "b@example.com")).await.json();
+    check("SubscriberView", &added);
+    check("ConsentView", &added["consent"]);
+    check("SubscriberPage", &site.get(&format!("/v1/subscribers?newsletter={newsletter}&limit=1")).await.json());
+    let export = site.get(&format!("/v1/subscribers/{}/export", added["id"].as_str().unwrap())).await.json();
+    check("PersonExport", &export);
+    let consent = json!({"source": "a list", "at": "2026-01-01T00:00:00Z"});
+    let import = json!({"newsletter": newsletter, "consent": consent});
+    let import = site.post("/v1/subscribers/import", import).await.json();
+    check("ImportAnswer", &import);
+    check("UploadView", &import["upload"]);
+    check("SuppressionView", &site.post("/v1/suppressions", json!({"email": "c@example.com"})).await.json());
+    check(
+        "SubscribeAnswer",
+        &site.post("/subscribe", json!({"newsletter": newsletter, "email": "d@example.com"})).await.json(),
+    );
     let campaign = site.post("/v1/campaigns", crate::campaigns::letter(&newsletter)).await.json();
     check("CampaignAnswer", &campaign);
     check("CountsView", &campaign["counts"]);

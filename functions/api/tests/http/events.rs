@@ -38,6 +38,9 @@ async fn the_sample_events_work() {
     send(&site, registration).await.expect(200);
     send(&site, file(include_str!("../../../../events/api.submit.json"))).await.expect(202);
     assert_eq!(site.jobs.all().len(), 2);
+    let sign_up = file(include_str!("../../../../events/api.subscribe.json"));
+    let page = send(&site, sign_up).await.expect(422).text();
+    assert!(page.contains("newsletter: there is no such newsletter"), "{page}");
 }
 
 /// What a URI may not hold must not keep the caller from an answer.

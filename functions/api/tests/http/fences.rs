@@ -25,6 +25,10 @@ impl Users for Broken {
     async fn welcomed(&self, _: &UserId, _: Timestamp) -> Result<bool, PortError> {
         std::future::pending().await
     }
+
+    async fn remove(&self, _: &UserId) -> Result<(), PortError> {
+        std::future::pending().await
+    }
 }
 
 #[tokio::test(start_paused = true)]

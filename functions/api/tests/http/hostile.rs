@@ -10,10 +10,20 @@ use proptest::sample::select;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 
-const POSTS: [&str; 6] =
-    ["/v1/jobs", "/v1/jobs/batch", "/v1/users", "/v1/subscribers", "/v1/newsletters", "/v1/campaigns"];
+const POSTS: [&str; 8] = [
+    "/v1/jobs",
+    "/v1/jobs/batch",
+    "/v1/users",
+    "/v1/subscribers",
+    "/v1/newsletters",
+    "/v1/campaigns",
+    "/v1/suppressions",
+    "/subscribe",
+];
 
-const FIELDS: [&str; 34] = [
+const FIELDS: [&str; 36] = [
+    "reason",
+    "website",
     "jobs",
     "idempotency_key",
     "kind",

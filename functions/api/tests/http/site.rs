@@ -17,7 +17,8 @@ use millrace::ports::Clock;
 use millrace::queues::JobQueues;
 use millrace::testing::{
     ManualClock, MemoryBlobs, MemoryCampaigns, MemoryCounters, MemoryDepths, MemoryGroups, MemoryJobs, MemoryKeys,
-    MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules, MemorySubscribers, MemoryUsers,
+    MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules, MemorySignUps, MemorySubscribers,
+    MemorySuppressions, MemoryUsers,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
@@ -40,6 +41,8 @@ pub(crate) struct Site {
     pub(crate) users: MemoryUsers,
     pub(crate) newsletters: MemoryNewsletters,
     pub(crate) subscribers: MemorySubscribers,
+    pub(crate) sign_ups: MemorySignUps,
+    pub(crate) suppressions: MemorySuppressions,
     pub(crate) campaigns: MemoryCampaigns,
     pub(crate) keys: MemoryKeys,
     /// A key of the tenant `acme` that opens everything.
@@ -110,6 +113,7 @@ impl Site {
         let (groups, counters, depths) = (MemoryGroups::default(), MemoryCounters::default(), MemoryDepths::default());
         let (users, newsletters) = (MemoryUsers::default(), MemoryNewsletters::default());
         let (subscribers, campaigns) = (MemorySubscribers::default(), MemoryCampaigns::default());
+        let (sign_ups, suppressions) = (MemorySignUps::default(), MemorySuppressions::default());
         let (keys, schedules) = (MemoryKeys::default(), MemorySchedules::default());
         let operations = queues.get("operations");
         let key = keys.seed(1, &tenant("acme"), &[Scope::Admin]);
@@ -124,6 +128,10 @@ impl Site {
             users: Arc::new(users.clone()),
             newsletters: Arc::new(newsletters.clone()),
             subscribers: Arc::new(subscribers.clone()),
+            sign_ups: Arc::new(sign_ups.clone()),
+            throttle: Arc::new(sign_ups.clone()),
+            suppressions: Arc::new(suppressions.clone()),
+            files: Arc::new(blobs.clone()),
             campaigns: Arc::new(campaigns.clone()),
             chunks: Arc::new(campaigns.clone()),
             run: Arc::new(run.clone()),
@@ -152,6 +160,8 @@ impl Site {
             users,
             newsletters,
             subscribers,
+            sign_ups,
+            suppressions,
             campaigns,
             keys,
             key,
@@ -241,6 +251,12 @@ impl Site {
 
     pub(crate) async fn post_as(&self, key: &str, path: &str, body: Value) -> Reply {
         self.post_text(key, path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: Value) -> Reply {
+        let request = Request::patch(path).header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
     pub(crate) async fn post_with(&self, path: &str, body: Value, headers: &[(&str, &str)]) -> Reply {

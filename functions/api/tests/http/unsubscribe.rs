@@ -79,7 +79,11 @@ async fn a_link_that_is_not_whole_gets_help() {
     }
     let stranger = Tokens::new(TokenKey::generate(&[9; TOKEN_KEY_BYTES]).into());
     let token = stranger.unsubscribe(&crate::site::tenant("acme"), &SubscriberId::parse("sub_1").unwrap());
-    open(&site, &format!("/unsubscribe?token={token}")).await.expect(400);
+    let unknown = format!("/unsubscribe?token={token}");
+    open(&site, &unknown).await.expect(400);
+    // A mail client that unsubscribes by itself could do nothing about an error.
+    let page = press(&site, &unknown, FORM, "List-Unsubscribe=One-Click").await.expect(200).text();
+    assert!(page.contains("no subscription behind this link"), "{page}");
     assert_eq!(site.get(&path).await.json()["status"], "active");
 }
 

@@ -1,7 +1,10 @@
 use crate::domain::address::{EmailAddress, Mailbox};
-use crate::domain::id::{NewsletterId, Tenant};
+use crate::domain::id::{JobId, NewsletterId, Tenant};
 use crate::domain::local_time::{SendTime, Weekdays, Zone};
-use crate::domain::people::{Consent, Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
+use crate::domain::people::{
+    Confirmation, Consent, ImportLine, Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey,
+    SubscriberStatus, User,
+};
 use crate::ports::{Added, Newsletters, Subscribers, Users};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -45,7 +48,11 @@ pub async fn users(store: &dyn Users, salt: &str, now: Timestamp) {
     assert!(store.welcomed(&user.id, now).await.expect("welcomed"));
     assert!(store.welcomed(&user.id, later).await.expect("welcomed"));
     let welcomed = User { welcomed_at: Some(now), ..user };
-    assert_eq!(store.get(&welcomed.id).await.expect("get"), Some(welcomed), "the first time stays");
+    assert_eq!(store.get(&welcomed.id).await.expect("get"), Some(welcomed.clone()), "the first time stays");
+    for _ in 0..2 {
+        store.remove(&welcomed.id).await.expect("remove");
+    }
+    assert_eq!(store.get(&welcomed.id).await.expect("get"), None);
 }
 
 /// Walks a store of newsletters through its histories.
@@ -71,12 +78,66 @@ pub async fn newsletters(store: &dyn Newsletters, salt: &str, now: Timestamp) {
         days: Some(Weekdays::parse(["tue", "thu"]).expect("days")),
         ..plain.clone()
     };
-    for newsletter in [plain, full] {
+    for newsletter in [plain.clone(), full.clone()] {
         assert_eq!(store.get(&newsletter.id).await.expect("get"), None);
         assert_eq!(store.add(&newsletter).await.expect("add"), Added::New);
         let other = Newsletter { name: "other".into(), ..newsletter.clone() };
         assert_eq!(store.add(&other).await.expect("add"), Added::Exists(Box::new(newsletter.clone())));
         assert_eq!(store.get(&newsletter.id).await.expect("get"), Some(newsletter));
+    }
+    newsletters_change(store, &plain, &full).await;
+    newsletters_list(store, salt, &plain).await;
+}
+
+async fn newsletters_change(store: &dyn Newsletters, plain: &Newsletter, full: &Newsletter) {
+    let nothing = NewsletterChange::default();
+    assert_eq!(store.change(&plain.id, &nothing).await.expect("change"), Some(plain.clone()));
+    let all = NewsletterChange {
+        name: Some("Wasserpost".into()),
+        from: Some(Mailbox::parse("water@example.com").expect("an address")),
+        reply_to: Some(full.reply_to.clone()),
+        postal_address: Some("2 Mill Lane".into()),
+        time_zone: Some(zone("Asia/Tokyo")),
+        send_at: Some(SendTime::parse("07:30").expect("a time")),
+        days: Some(full.days),
+    };
+    let empty = NewsletterChange { reply_to: Some(None), days: Some(None), ..NewsletterChange::default() };
+    for change in [all, empty] {
+        let before = store.get(&plain.id).await.expect("get").expect("it is there");
+        let after = change.of(before);
+        assert_eq!(store.change(&plain.id, &change).await.expect("change"), Some(after.clone()));
+        assert_eq!(store.get(&plain.id).await.expect("get"), Some(after));
+        let nobody = NewsletterId::derived(&["nobody"]);
+        assert_eq!(store.change(&nobody, &change).await.expect("change"), None);
+        assert_eq!(store.get(&nobody).await.expect("get"), None, "none is made by a change");
+    }
+}
+
+async fn newsletters_list(store: &dyn Newsletters, salt: &str, one: &Newsletter) {
+    let tenant = Tenant::parse(format!("list-{salt}")).expect("a tenant");
+    assert_eq!(store.list(&tenant, None, 10).await.expect("list"), []);
+    let mut all: Vec<_> = (0..7)
+        .map(|i: u32| Newsletter {
+            id: NewsletterId::derived(&[salt, "listed", &i.to_string()]),
+            tenant: tenant.clone(),
+            ..one.clone()
+        })
+        .collect();
+    for newsletter in &all {
+        assert_eq!(store.add(newsletter).await.expect("add"), Added::New);
+    }
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    for limit in [1, 3, 7, 100] {
+        let mut seen: Vec<Newsletter> = Vec::new();
+        loop {
+            let page = store.list(&tenant, seen.last().map(|last| &last.id), limit).await.expect("list");
+            let full = page.len() == limit;
+            seen.extend(page);
+            if !full {
+                break;
+            }
+        }
+        assert_eq!(seen, all, "in pages of {limit}");
     }
 }
 
@@ -90,7 +151,7 @@ fn subscriber(newsletter: &NewsletterId, i: usize, now: Timestamp) -> Subscriber
         time_zone: i.is_multiple_of(3).then(|| zone("Asia/Tokyo")),
         tags: if i.is_multiple_of(5) { vec!["a".into(), "b c".into()] } else { Vec::new() },
         status: SubscriberStatus::Active,
-        consent: i.is_multiple_of(7).then(|| Consent { source: "form".into(), at: now }),
+        consent: i.is_multiple_of(7).then(|| Consent::told("form", now)),
         created_at: now,
         unsubscribed_at: None,
     }
@@ -130,8 +191,11 @@ pub async fn subscribers(store: &dyn Subscribers, salt: &str, now: Timestamp) {
     let found = store.get(&many).await.expect("get");
     assert_eq!(found, all.iter().take(50).cloned().map(Some).collect::<Vec<_>>());
 
+    subscribers_change(store, &mut all, now).await;
+    subscribers_confirm(store, &ours, &mut all, now).await;
+
     all.sort_by(|a, b| a.key.cmp(&b.key));
-    for limit in [1, 7, 89, 90, 91, 2_000] {
+    for limit in [1, 7, 89, 90, 91, 92, 2_000] {
         let (mut seen, mut after) = (Vec::new(), None::<String>);
         loop {
             let page = store.page(&ours, after.as_deref(), limit).await.expect("page");
@@ -144,4 +208,76 @@ pub async fn subscribers(store: &dyn Subscribers, salt: &str, now: Timestamp) {
         }
         assert_eq!(seen, all, "in pages of {limit}");
     }
+}
+
+async fn subscribers_change(store: &dyn Subscribers, all: &mut [Subscriber], now: Timestamp) {
+    let nothing = SubscriberChange::default();
+    assert_eq!(store.change(&all[1].key, &nothing).await.expect("change"), Some(all[1].clone()));
+    let fill = SubscriberChange {
+        name: Some(Some("Grace".into())),
+        time_zone: Some(Some(zone("America/New_York"))),
+        tags: Some(vec!["x".into()]),
+    };
+    let empty = SubscriberChange { name: Some(None), time_zone: Some(None), tags: Some(Vec::new()) };
+    let some = SubscriberChange { tags: Some(vec!["y".into(), "z".into()]), ..SubscriberChange::default() };
+    for (one, change) in [(1, &fill), (2, &fill), (2, &empty), (3, &some)] {
+        let changed = store.change(&all[one].key, change).await.expect("change");
+        all[one] = change.of(all[one].clone());
+        assert_eq!(changed, Some(all[one].clone()));
+        let read = store.get(&[all[one].key.clone()]).await.expect("get");
+        assert_eq!(read, [Some(all[one].clone())]);
+    }
+    let stranger = subscriber(all[0].key.newsletter(), 1_001, now).key;
+    assert_eq!(store.change(&stranger, &fill).await.expect("change"), None);
+    assert_eq!(store.get(&[stranger]).await.expect("get"), [None], "none is made by a change");
+}
+
+async fn subscribers_confirm(store: &dyn Subscribers, ours: &NewsletterId, all: &mut Vec<Subscriber>, now: Timestamp) {
+    let later = now + Duration::from_secs(3_600);
+    let consent = Consent {
+        source: "form".into(),
+        at: now,
+        ip: Some("192.0.2.7".into()),
+        text: Some("1".into()),
+        confirmed: Some(Confirmation { at: later, ip: None }),
+        import: Some(ImportLine { job: JobId::derived(&["import"]), line: 7 }),
+    };
+    let confirmed = |one: &Subscriber| Subscriber {
+        name: Some("Confirmed".into()),
+        time_zone: None,
+        tags: Vec::new(),
+        status: SubscriberStatus::Active,
+        consent: Some(consent.clone()),
+        created_at: later,
+        unsubscribed_at: None,
+        ..one.clone()
+    };
+    // An active one stays as it is; one that unsubscribed comes back; one that is not there is added.
+    let active = store.confirm(&confirmed(&all[5])).await.expect("confirm");
+    assert_eq!(active, all[5]);
+    let back = Subscriber {
+        time_zone: all[0].time_zone.clone(),
+        tags: all[0].tags.clone(),
+        created_at: now,
+        ..confirmed(&all[0])
+    };
+    assert_eq!(store.confirm(&confirmed(&all[0])).await.expect("confirm"), back);
+    all[0] = back;
+    let new = confirmed(&subscriber(ours, 1_002, now));
+    assert_eq!(store.confirm(&new).await.expect("confirm"), new);
+    all.push(new.clone());
+
+    let pending = Subscriber { status: SubscriberStatus::Pending, ..subscriber(ours, 1_003, now) };
+    assert_eq!(store.add(&pending).await.expect("add"), Added::New);
+    let again = store.add(&pending).await.expect("add");
+    assert!(again == Added::New || again == Added::Exists(Box::new(pending.clone())));
+    let sure = Subscriber { time_zone: pending.time_zone.clone(), created_at: now, ..confirmed(&pending) };
+    assert_eq!(store.confirm(&confirmed(&pending)).await.expect("confirm"), sure);
+    let read = store.get(&[pending.key.clone(), new.key, all[0].key.clone()]).await.expect("get");
+    assert_eq!(read, [Some(sure), all.last().cloned(), Some(all[0].clone())]);
+
+    for _ in 0..2 {
+        store.remove(&pending.key).await.expect("remove");
+    }
+    assert_eq!(store.get(&[pending.key]).await.expect("get"), [None]);
 }
