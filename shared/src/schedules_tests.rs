@@ -107,6 +107,30 @@ async fn a_tick_gets_its_job_ahead_and_its_message_arrives_on_time() {
 }
 
 #[tokio::test]
+async fn a_schedule_that_is_put_between_two_looks_of_the_clock_is_not_late() {
+    let world = world("2026-03-10T12:00:30Z");
+    let (schedule, _) = world.put("* * * * *", "soon").await;
+    fire_soon(&world.schedules, &world.intake, &schedule, world.now()).await.unwrap();
+    let ticks = ["2026-03-10T12:01:00Z", "2026-03-10T12:02:00Z"].map(ts);
+    assert_eq!(world.times(), ticks);
+    assert_eq!(world.queue.all().iter().map(|sent| sent.visible_at).collect::<Vec<_>>(), ticks);
+    assert_eq!(world.fire().await.jobs, 0, "the clock finds them made");
+    assert_eq!(world.times(), ticks);
+
+    let (far, _) = put(
+        &world.schedules,
+        &tenant(),
+        &ScheduleName::parse("far").unwrap(),
+        &wanted("0 0 1 1 *", "echo", json!({})),
+        world.now(),
+    )
+    .await
+    .unwrap();
+    fire_soon(&world.schedules, &world.intake, &far, world.now()).await.unwrap();
+    assert_eq!(world.times(), ticks, "what is far away is the clock's");
+}
+
+#[tokio::test]
 async fn every_minute_means_every_minute() {
     let world = world("2026-01-01T00:00:20Z");
     world.put("* * * * *", "hello").await;

@@ -190,6 +190,9 @@ pub async fn put(
     check_owner(&api, &caller.tenant, job.kind, &job.payload).await.map_err(|problem| problem.below("/job"))?;
     let wanted = Wanted { cron, time_zone, job: job.into() };
     let (schedule, new) = schedules::put(&*api.schedules, &caller.tenant, &name, &wanted, now).await?;
+    if let Err(error) = schedules::fire_soon(&*api.schedules, &api.intake, &schedule, now).await {
+        tracing::warn!(schedule = %schedule.name, "its first tick is left to the clock: {error}");
+    }
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(view(&schedule, now))))
 }
