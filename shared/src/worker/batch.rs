@@ -123,3 +123,47 @@ pub fn quiet_panics() {
         tracing::error!(place, "panic");
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// The records that ran, those that stood behind one that was kept, and those that the answer names. A record whose name
+    /// ends in `!` is kept, and one whose name ends in `?` panics.
+    async fn ran(queue: &str, names: &[&str]) -> [Vec<String>; 3] {
+        let mut event = SqsEvent::default();
+        for name in names {
+            let mut record = SqsMessage::default();
+            record.message_id = Some((*name).to_owned());
+            record.event_source_arn = Some(format!("arn:aws:sqs:us-east-1:000000000000:{queue}"));
+            record.attributes.insert(GROUP.to_owned(), name[..1].to_owned());
+            event.records.push(record);
+        }
+        let (run, behind) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+        let name = |record: &SqsMessage| record.message_id.clone().unwrap();
+        let one = async |record: &SqsMessage| {
+            run.borrow_mut().push(name(record));
+            tokio::task::yield_now().await;
+            assert!(!name(record).ends_with('?'), "as asked");
+            if name(record).ends_with('!') { Verdict::Keep } else { Verdict::Acknowledge }
+        };
+        let response = run_in_order(event, one, async |record| behind.borrow_mut().push(name(record))).await;
+        let named = response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+        let mut all = [run.into_inner(), behind.into_inner(), named];
+        all.iter_mut().for_each(|names| names.sort());
+        all
+    }
+
+    #[tokio::test]
+    async fn the_answer_names_what_is_kept_and_all_that_stands_behind_it() {
+        let names = ["a1", "a2!", "b1", "a3", "c1?", "b2", "c2", "a4"];
+        let [run, behind, named] = ran("x.fifo", &names).await;
+        assert_eq!(run, ["a1", "a2!", "b1", "b2", "c1?"]);
+        assert_eq!(behind, ["a3", "a4", "c2"]);
+        assert_eq!(named, ["a2!", "a3", "a4", "c1?", "c2"], "Lambda deletes what is not named");
+        let [run, behind, named] = ran("x", &names).await;
+        assert_eq!(run.len(), names.len(), "a tenant has no order");
+        assert_eq!((behind, named), (vec![], vec!["a2!".to_owned(), "c1?".to_owned()]));
+    }
+}
