@@ -3,6 +3,7 @@
 mod api;
 mod demo;
 mod dlq;
+mod doctor;
 mod infra;
 mod jobs;
 mod keys;
@@ -51,6 +52,7 @@ enum Command {
     #[command(subcommand)]
     Schedules(schedules::Command),
     Preflight(preflight::Options),
+    Doctor(doctor::Options),
     /// Rate limits: how many jobs of a kind may start.
     #[command(subcommand)]
     Limits(limits::Command),
@@ -82,6 +84,7 @@ async fn main() -> ExitCode {
         Command::Dlq(command) => dlq::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Schedules(command) => schedules::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Preflight(options) => preflight::run(&options).await,
+        Command::Doctor(options) => doctor::run(&options).await,
         Command::Limits(command) => limits::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Stats(options) => stats::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),

@@ -11,9 +11,9 @@ use schemars::generate::SchemaSettings;
 use std::fs;
 
 use crate::{print::step, project::Project};
-pub(crate) use table::{OWN_DEAD_LETTERS, Table};
+pub(crate) use table::{FILE, OWN_DEAD_LETTERS, Table};
 use view::View;
-pub(crate) use view::camel;
+pub(crate) use view::{camel, dead, queues};
 
 /// The template's sources, of which [`MAIN`] includes the others.
 const SOURCES: &str = "infra/template";

@@ -9,7 +9,8 @@ use super::{
     yaml,
 };
 
-/// Visibility timeout over the function's timeout, as AWS advises for a queue that a function reads.
+/// Visibility timeout over the function's timeout, beside the window, as AWS advises for a queue that a function reads.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
 const VISIBILITY: u32 = 6;
 /// Columns of a comment.
 const COLUMNS: usize = 100;
@@ -49,31 +50,33 @@ struct Statement {
     condition: Option<String>,
 }
 
+/// A queue that calls a function.
 #[derive(Serialize, Clone)]
-struct QueueView {
+pub(crate) struct QueueView {
     id: String,
     /// After the stack's name.
-    name: String,
+    pub(crate) name: String,
     /// What it is, for a reader.
     what: String,
     /// Logical id of its event source after the function's.
     event: String,
-    fifo: bool,
+    pub(crate) fifo: bool,
     dead: String,
     visibility: String,
     batch: u32,
-    window: u32,
-    concurrency: u32,
+    pub(crate) window: u32,
+    pub(crate) concurrency: u32,
     fed_by: Option<String>,
 }
 
+/// A queue of dead letters.
 #[derive(Serialize)]
-struct DeadView {
+pub(crate) struct DeadView {
     id: String,
-    name: String,
+    pub(crate) name: String,
     what: String,
     alarm: String,
-    fifo: bool,
+    pub(crate) fifo: bool,
     /// Names of the queues it takes from. None: Lambda sends to it.
     sources: Vec<String>,
 }
@@ -209,10 +212,10 @@ impl Own<'_> {
 }
 
 /// The queues that call a function.
-fn queues(function: &Function) -> Vec<QueueView> {
+pub(crate) fn queues(function: &Function) -> Vec<QueueView> {
     let (id, name) = (camel(&function.name), &function.name);
-    let visibility = match function.timeout {
-        Some(seconds) => (VISIBILITY * seconds).to_string(),
+    let visibility = |window: u32| match function.timeout {
+        Some(seconds) => (VISIBILITY * seconds + window).to_string(),
         None => "!Ref VisibilityTimeout".to_owned(),
     };
     let lane = |lane: &Lane| {
@@ -230,7 +233,7 @@ fn queues(function: &Function) -> Vec<QueueView> {
             event: format!("{part}Queue"),
             fifo,
             dead: format!("{id}{}DeadLetterQueue", if fifo { part } else { "" }),
-            visibility: visibility.clone(),
+            visibility: visibility(lane.window),
             batch: lane.batch,
             window: lane.window,
             concurrency: lane.concurrency,
@@ -250,7 +253,7 @@ fn queues(function: &Function) -> Vec<QueueView> {
 }
 
 /// The dead-letter queues of a function: a FIFO queue's must be one too.
-fn dead(function: &Function) -> Vec<DeadView> {
+pub(crate) fn dead(function: &Function) -> Vec<DeadView> {
     let (id, name, queues) = (camel(&function.name), &function.name, queues(function));
     let view = |fifo: bool| DeadView {
         id: format!("{id}{}DeadLetterQueue", if fifo { "Ordered" } else { "" }),

@@ -32,6 +32,9 @@ async fn a_garbled_message_is_found_among_the_dead_letters_and_sent_back() {
     assert!(letter["body"].as_str().is_some_and(|body| body.contains(&mark)), "{letter}");
     assert!(letter["why"].as_str().is_some_and(|why| why.contains("not JSON")), "{letter}");
 
+    let told = doctor().await;
+    assert!(told.iter().any(|finding| finding.contains("-echo-dead are waiting")), "{told:?}");
+
     let redrive = ["dlq", "redrive", "--worker", "echo", "--contains", &mark, "--json"];
     let dry = millrace(&[&redrive[..], &["--dry-run"]].concat()).await;
     assert_eq!(
@@ -48,6 +51,41 @@ async fn a_garbled_message_is_found_among_the_dead_letters_and_sent_back() {
     assert_eq!(again["body"], letter["body"], "it comes back as it went");
     let nothing = millrace(&["dlq", "redrive", "--worker", "nobody"]).await;
     assert_eq!(nothing.code, Some(1));
+}
+
+/// The problems that the doctor names, without those of visibility timeouts: tests have shorter ones than AWS advises.
+async fn doctor() -> Vec<String> {
+    let told = millrace(&["doctor", "--json"]).await;
+    assert_eq!(told.code, Some(1), "{}", told.errors);
+    assert!(told.json["looked_at"]["functions"].as_u64().is_some_and(|functions| functions >= 10), "{}", told.json);
+    let findings = told.json["findings"].as_array().expect("findings");
+    let problems = findings.iter().filter(|finding| finding["weight"] == "problem");
+    let problems = problems.map(|finding| format!("{} {}", finding["what"], finding["says"]).replace('"', ""));
+    let (short, others): (Vec<_>, Vec<_>) = problems.partition(|problem| problem.contains("shows a message again"));
+    assert!(!short.is_empty());
+    others
+}
+
+#[tokio::test]
+async fn a_lane_that_nobody_reads_is_found_by_the_doctor() {
+    let _gate = super::alone().await;
+    let inside = Inside::from_env().await;
+    let unread = async || doctor().await.into_iter().filter(|told| told.contains("has no reader")).collect::<Vec<_>>();
+    assert_eq!(unread().await, Vec::<String>::new());
+
+    let lambda = aws_sdk_lambda::Client::new(inside.aws.config());
+    let sources = lambda.list_event_source_mappings().into_paginator().items().send();
+    let sources = sources.collect::<Result<Vec<_>, _>>().await.expect("the event sources");
+    let low = sources.iter().find(|source| source.event_source_arn().is_some_and(|arn| arn.ends_with("-echo-low")));
+    let id = low.and_then(|source| source.uuid()).expect("the lane's event source");
+    let enable = async |on: bool| {
+        lambda.update_event_source_mapping().uuid(id).enabled(on).send().await.expect("switched");
+    };
+    enable(false).await;
+    let found = unread().await;
+    enable(true).await;
+    assert!(matches!(&found[..], [one] if one.contains("-echo-low")), "{found:?}");
+    assert_eq!(unread().await, Vec::<String>::new());
 }
 
 #[tokio::test]
