@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template build check test test-unit test-e2e bench-cost lint-infra
+.PHONY: help up down status demo logs template build check test test-unit test-e2e test-api bench-cost lint-infra
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,7 @@ check: ## Format and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --test e2e -- -D warnings
 
-test: test-unit lint-infra test-e2e ## All tests; installs what they need
+test: test-unit lint-infra test-e2e test-api bench-cost ## All tests; installs what they need
 
 test-unit: ## Unit, property and in-memory tests
 	cargo test --workspace
@@ -48,6 +48,13 @@ test-e2e: ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
 		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=5 \
 		-- cargo test --workspace --test e2e
+
+SEED ?= 1
+test-api: ## The API driven by its own document, with good and bad requests; SEED=1 repeats them
+	@$(MILLRACE) local tools --also schemathesis
+	@$(MILLRACE) local exec --state-dir .millrace/api --name millrace-api --free-ports -- sh -c \
+		'.millrace/schemathesis/bin/schemathesis --config-file tests/schemathesis.toml run --seed $(SEED) \
+		--url "$$MILLRACE_API_URL" "$$MILLRACE_API_URL/v1/openapi.json"'
 
 bench-cost: ## Count what each path of a job costs at AWS, and hold it to bench/cost/contract.json
 	@$(MILLRACE) local exec --state-dir .millrace/cost --name millrace-cost --free-ports --proxy \

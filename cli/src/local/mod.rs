@@ -51,7 +51,11 @@ pub(crate) enum Command {
     /// Show what the functions logged in the last ten minutes, or the log of a process.
     Logs(logs::Options),
     /// Install the tools alone: cargo-lambda, the SAM CLI, cfn-lint and the engine. `up` does it too.
-    Tools,
+    Tools {
+        /// Also this one, which only tests use. May be given several times.
+        #[arg(long, value_enum)]
+        also: Vec<tools::Extra>,
+    },
     /// Run a command against a new, empty system of its own, then take it down. Exit code: the command's.
     Exec(exec::Options),
 }
@@ -143,7 +147,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Status { place, json } => status::status(&place.existing(&project)?, json).await,
         Command::Logs(options) => logs::logs(&project, &options).await,
-        Command::Tools => Tools::ensure(&project).await.map(|_| ExitCode::SUCCESS),
+        Command::Tools { also } => Tools::install(&project, &also).await.map(|_| ExitCode::SUCCESS),
         Command::Exec(options) => exec::exec(&project, &options).await,
     }
 }

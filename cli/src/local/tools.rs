@@ -1,6 +1,7 @@
 //! The tools that are installed into the project's own folders, from pinned requirement files.
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use std::{
     ffi::OsString,
     fs::{self, File},
@@ -20,6 +21,22 @@ const PYTHONS: [&str; 7] = ["python3", "python3.14", "python3.13", "python3.12",
 const CHECK_PYTHON: &str = "import sys; sys.exit(0 if sys.version_info >= (3, 10) else 3)";
 const CHECK_VENV: &str = "import venv, ensurepip";
 
+/// What only tests use. Each is in a folder of its own, since they do not agree on what they bring.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Extra {
+    /// Drives the API by its OpenAPI document.
+    Schemathesis,
+}
+
+impl Extra {
+    /// Name of its folder and of its requirement file.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Schemathesis => "schemathesis",
+        }
+    }
+}
+
 /// Where the installed programs are.
 #[derive(Clone, Debug)]
 pub(crate) struct Tools {
@@ -30,6 +47,11 @@ pub(crate) struct Tools {
 impl Tools {
     /// Installs what is missing or pinned to another version by now.
     pub(crate) async fn ensure(project: &Project) -> anyhow::Result<Self> {
+        Self::install(project, &[]).await
+    }
+
+    /// As [`Tools::ensure`], and these too.
+    pub(crate) async fn install(project: &Project, also: &[Extra]) -> anyhow::Result<Self> {
         if !cfg!(target_os = "linux") {
             bail!("the local engine runs functions as processes of this machine, which must be Linux (WSL 2 will do)");
         }
@@ -41,6 +63,10 @@ impl Tools {
         let tools = Self { tools: folder.join("tools"), engine: folder.join("engine") };
         install(&tools.tools, &project.file("infra/local/tools.txt")).await?;
         install(&tools.engine, &project.file("infra/local/engine.txt")).await?;
+        for extra in also {
+            let name = extra.name();
+            install(&folder.join(name), &project.file(&format!("infra/local/{name}.txt"))).await?;
+        }
         Ok(tools)
     }
 
