@@ -46,7 +46,7 @@ test-unit: ## Unit, property and in-memory tests
 
 test-e2e: ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
-		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=5 \
+		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=5 --param EventBus=default \
 		-- cargo test --workspace --test e2e
 
 SEED ?= 1

@@ -49,6 +49,9 @@ pub(crate) struct Set {
     /// How often each job is tried [default: the kind's].
     #[arg(long, value_name = "NUMBER")]
     max_attempts: Option<u32>,
+    /// Who is called when one of its jobs is over.
+    #[arg(long, value_name = "URL")]
+    callback_url: Option<String>,
     /// A label of its jobs. May be given several times.
     #[arg(long, value_name = "TAG")]
     tag: Vec<String>,
@@ -77,6 +80,9 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
             let mut job = json!({"kind": options.kind, "payload": options.payload});
             if let Some(attempts) = options.max_attempts {
                 job["max_attempts"] = attempts.into();
+            }
+            if let Some(url) = options.callback_url {
+                job["callback_url"] = url.into();
             }
             if !options.tag.is_empty() {
                 job["tags"] = options.tag.into();

@@ -31,8 +31,8 @@ pub struct Fired {
 impl From<NewJob> for Template {
     /// What is the same for each tick of a job that has passed the checks of the door.
     fn from(new: NewJob) -> Self {
-        let NewJob { kind, payload, priority, max_attempts, timeout, tags, .. } = new;
-        Self { kind: kind.name.to_owned(), payload, priority, max_attempts, timeout, tags }
+        let NewJob { kind, payload, priority, max_attempts, timeout, callback_url, tags, .. } = new;
+        Self { kind: kind.name.to_owned(), payload, priority, max_attempts, timeout, callback_url, tags }
     }
 }
 
@@ -144,7 +144,7 @@ async fn fire(
 }
 
 fn tick_job(schedule: &Schedule, kind: &'static Kind, tick: Timestamp) -> NewJob {
-    let Template { kind: _, payload, priority, max_attempts, timeout, tags } = schedule.job.clone();
+    let Template { kind: _, payload, priority, max_attempts, timeout, callback_url, tags } = schedule.job.clone();
     NewJob {
         id: schedule.job_id(tick),
         repeatable: true,
@@ -158,7 +158,7 @@ fn tick_job(schedule: &Schedule, kind: &'static Kind, tick: Timestamp) -> NewJob
         expires_at: None,
         max_attempts,
         timeout,
-        callback_url: None,
+        callback_url,
         group: None,
         tags,
     }

@@ -4,6 +4,7 @@ use crate::domain::job::{Event, Job, State};
 use crate::domain::lane::Priority;
 use crate::domain::local_time::Zone;
 use crate::domain::schedule::Cron;
+use crate::domain::target::{CallbackUrl, Reach};
 use crate::ports::{Applied, Jobs as _};
 use crate::queues::JobQueues;
 use crate::release::release_due;
@@ -40,6 +41,7 @@ fn wanted(cron: &str, kind: &str, payload: serde_json::Value) -> Wanted {
         priority: Priority::Low,
         max_attempts: Some(7),
         timeout: None,
+        callback_url: Some(CallbackUrl::parse("https://example.com/over", Reach::Public).unwrap()),
         tags: vec!["t".into()],
     };
     Wanted { cron: Cron::parse(cron).unwrap(), time_zone: Zone::parse("UTC").unwrap(), job }
@@ -99,6 +101,7 @@ async fn a_tick_gets_its_job_ahead_and_its_message_arrives_on_time() {
     assert_eq!(world.fire().await, Fired { due: 1, jobs: 1, failed: 0 });
     let (at, job) = world.ticks().remove(0);
     assert_eq!((at, job.state, job.max_attempts), (ts("2026-01-01T00:05:00Z"), State::Queued, 7));
+    assert_eq!(job.callback_url, schedule.job.callback_url);
     assert_eq!((&job.tags, job.id), (&vec!["t".to_owned()], schedule.job_id(at)));
     assert_eq!(world.queue.all()[0].visible_at, at);
     assert_eq!(world.schedule().await.next, Some(ts("2026-01-01T00:10:00Z")));

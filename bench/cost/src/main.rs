@@ -37,15 +37,10 @@ struct Limit {
     read_units: f64,
     #[serde(default)]
     s3_requests: f64,
-    /// Of the outbox, apart: how many stream records it gets at once is the load's doing.
-    #[serde(default = "no_limit")]
+    /// Of the outbox, apart and with room: how many stream records it gets at once is the load's doing.
     outbox_write_units: f64,
     /// For a million jobs.
     dollars: f64,
-}
-
-fn no_limit() -> f64 {
-    f64::INFINITY
 }
 
 impl Limit {

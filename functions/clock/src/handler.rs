@@ -150,6 +150,7 @@ mod tests {
             priority: Priority::Normal,
             max_attempts: None,
             timeout: None,
+            callback_url: None,
             tags: vec![],
         };
         let wanted = Wanted { cron: Cron::parse("* * * * *").unwrap(), time_zone: Zone::parse("UTC").unwrap(), job };

@@ -3,9 +3,10 @@ use http::HeaderMap;
 use millrace::domain::id::Tenant;
 use millrace::domain::job::{Job, State, Stored};
 use millrace::domain::webhook::{SECRET_BYTES, Secret};
+use millrace::jobs::Worker;
 use millrace::ports::{Jobs as _, SystemClock, WebhookSecrets as _};
 use millrace::queues::OwnQueues;
-use millrace::testing::{MemoryBlobs, MemoryJobs, MemoryKeys, MemoryLimits, MemoryQueues, conformance};
+use millrace::testing::{Kit, MemoryBlobs, MemoryJobs, MemoryKeys, MemoryLimits, MemoryQueues, conformance};
 use millrace::worker::handlers::Handlers;
 use millrace::worker::limits::Limiter;
 use millrace::worker::runner::Runner;
@@ -47,6 +48,14 @@ impl World {
         Self { endpoint: Endpoint::default(), keys: MemoryKeys::default(), jobs: MemoryJobs::default() }
     }
 
+    fn webhooks(&self) -> Arc<Webhooks> {
+        Arc::new(Webhooks {
+            caller: Box::new(self.endpoint.clone()),
+            secrets: SecretBox::new(Arc::new(self.keys.clone()), || Ok(Secret::new([9; SECRET_BYTES]))),
+            reach: Reach::Public,
+        })
+    }
+
     /// Runs a job once, with this answer. Gives it as it is then.
     async fn run(&self, payload: Value, answer: Result<Answered, NoAnswer>) -> Job {
         *self.endpoint.answers.lock().unwrap() = vec![answer];
@@ -59,17 +68,13 @@ impl World {
     }
 
     async fn again(&self, job: &Job) -> Job {
-        let webhooks = Arc::new(Webhooks {
-            caller: Box::new(self.endpoint.clone()),
-            secrets: SecretBox::new(Arc::new(self.keys.clone()), || Ok(Secret::new([9; SECRET_BYTES]))),
-            reach: Reach::Public,
-        });
+        let webhooks = self.webhooks();
         let clock = Arc::new(SystemClock);
         let queues = MemoryQueues::new(clock.clone());
         let runner = Runner {
             jobs: Arc::new(self.jobs.clone()),
             blobs: Arc::new(MemoryBlobs::default()),
-            queues: OwnQueues::open(millrace::jobs::Worker::Webhook, |name| queues.open(name)),
+            queues: OwnQueues::open(Worker::Webhook, |name| queues.open(name)),
             limiter: Arc::new(Limiter::new(Arc::new(MemoryLimits::default()))),
             clock,
             dice: || 0.5,
@@ -148,4 +153,19 @@ async fn an_address_that_is_not_public_is_never_called() {
         assert_eq!(job.state, State::Dead, "{url}");
         assert!(world.endpoint.calls.lock().unwrap().is_empty(), "{url}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sample_call_is_made() {
+    let world = World::new();
+    world.endpoint.answers.lock().unwrap().push(answered(204, None));
+    let webhooks = world.webhooks();
+    let handle = move |job, attempt| {
+        let webhooks = Arc::clone(&webhooks);
+        async move { webhooks.handle(job, attempt).await }
+    };
+    let kit = Kit::new(Worker::Webhook).on::<Webhook, _, _>(handle);
+    assert!(kit.sample(include_str!("../../../events/webhook.json")).await.is_empty() && kit.dead_letters().is_empty());
+    assert_eq!(kit.jobs.all()[0].state, State::Succeeded);
+    assert_eq!(world.endpoint.calls.lock().unwrap()[0].0, "https://example.com/hook");
 }

@@ -3,6 +3,7 @@
 use super::id::{InvalidId, JobId, Tenant};
 use super::lane::Priority;
 use super::local_time::Zone;
+use super::target::CallbackUrl;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
@@ -116,6 +117,9 @@ pub struct Template {
     /// Longest one attempt may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// Who is called when one of them is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<CallbackUrl>,
     /// The caller's labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,

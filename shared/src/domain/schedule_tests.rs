@@ -117,6 +117,7 @@ fn wanted(cron: &str) -> Wanted {
         priority: Priority::High,
         max_attempts: None,
         timeout: None,
+        callback_url: None,
         tags: vec![],
     };
     Wanted { cron: Cron::parse(cron).unwrap(), time_zone: zone("UTC"), job }

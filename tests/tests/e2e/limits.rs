@@ -1,5 +1,5 @@
 use jiff::Timestamp;
-use millrace_tests::{Inside, Stack, millrace};
+use millrace_tests::{Inside, Stack, cli::millrace};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -39,11 +39,18 @@ async fn submit(stack: &Stack, number: usize) -> Vec<String> {
     results.iter().map(|result| result["job"]["id"].as_str().expect("an id").to_owned()).collect()
 }
 
+/// What `millrace limits` answers, which is to succeed.
+async fn limits(arguments: &[&str]) -> Value {
+    let ran = millrace(&[&["limits"], arguments].concat()).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.errors);
+    ran.json
+}
+
 #[tokio::test]
 async fn jobs_start_no_faster_than_the_operator_lets_them() {
     let (_gate, stack, inside) = (super::alone().await, Stack::from_env(), Inside::from_env().await);
     let slow = stack.as_tenant(&inside, "e2e-slow").await;
-    let set = millrace(&["limits", "set", "echo", "--tenant", "e2e-slow", "--rate", "2/s", "--json"]).await;
+    let set = limits(&["set", "echo", "--tenant", "e2e-slow", "--rate", "2/s", "--json"]).await;
     assert_eq!(set, json!({"kind": "echo", "tenant": "e2e-slow", "rate": "2/s", "set_by": "operator"}));
     sleep(REFRESH).await;
 
@@ -55,14 +62,14 @@ async fn jobs_start_no_faster_than_the_operator_lets_them() {
     assert!(limited[19] < 60.0, "the rate is made use of: {limited:?}");
 
     // All tenants together.
-    millrace(&["limits", "set", "echo", "--rate", "4/s", "--burst", "1", "--json"]).await;
-    let removed = millrace(&["limits", "remove", "echo", "--tenant", "e2e-slow", "--json"]).await;
+    limits(&["set", "echo", "--rate", "4/s", "--burst", "1", "--json"]).await;
+    let removed = limits(&["remove", "echo", "--tenant", "e2e-slow", "--json"]).await;
     assert_eq!(removed, json!({"removed": true}));
-    let listed = millrace(&["limits", "list", "--json"]).await;
+    let listed = limits(&["list", "--json"]).await;
     assert!(listed.as_array().expect("limits").contains(&json!({"kind": "echo", "rate": "4/s", "set_by": "operator"})));
     sleep(REFRESH).await;
     let jobs = [(&stack, submit(&stack, 12).await), (&slow, submit(&slow, 12).await)];
     assert_within(&starts(&jobs).await, 4.0);
-    millrace(&["limits", "remove", "echo", "--json"]).await;
+    limits(&["remove", "echo", "--json"]).await;
     sleep(REFRESH).await;
 }

@@ -117,6 +117,41 @@ async fn a_group_of_jobs_good_and_bad_is_followed_by_one_job() {
     assert!(time(&follower, "/created_at") >= last, "it came before the last was over");
 }
 
+/// Whoever listens on the bus hears of each state that a job comes to.
+#[tokio::test]
+async fn what_happens_to_a_job_is_told_to_the_bus() {
+    let (_gate, stack, inside) = (super::shared().await, Stack::from_env(), Inside::from_env().await);
+    let tenant = format!("bus-{}", Timestamp::now().as_millisecond());
+    let stack = stack.as_tenant(&inside, &tenant).await;
+    let (sqs, bus) =
+        (aws_sdk_sqs::Client::new(inside.aws.config()), aws_sdk_eventbridge::Client::new(inside.aws.config()));
+    let url = sqs.create_queue().queue_name(&tenant).send().await.expect("a queue").queue_url.expect("its URL");
+    let pattern = json!({"source": ["millrace"], "detail": {"tenant": [tenant]}}).to_string();
+    bus.put_rule().name(&tenant).event_pattern(pattern).send().await.expect("a rule");
+    let arn = format!("arn:aws:sqs:us-east-1:000000000000:{tenant}");
+    let target = aws_sdk_eventbridge::types::Target::builder().id("queue").arn(arn).build().expect("a target");
+    bus.put_targets().rule(&tenant).targets(target).send().await.expect("the rule's target");
+
+    let secret = "said to nobody else";
+    let id = stack.echo(json!({"message": secret}), json!({"tags": [secret]})).await;
+    stack.final_job(&id).await;
+    let mut told: BTreeMap<String, Value> = BTreeMap::new();
+    until("the events", async || {
+        let received = sqs.receive_message().queue_url(&url).max_number_of_messages(10).wait_time_seconds(1);
+        for message in received.send().await.expect("the queue's messages").messages.unwrap_or_default() {
+            let body = message.body.expect("a body");
+            assert!(!body.contains(secret), "{body}");
+            let event: Value = serde_json::from_str(&body).expect("an event");
+            assert_eq!((&event["source"], &event["detail"]["job"]), (&json!("millrace"), &json!(id)), "{body}");
+            told.insert(event["detail-type"].as_str().expect("a type").to_owned(), event["detail"].clone());
+        }
+        told.contains_key("millrace.job.succeeded").then_some(())
+    })
+    .await;
+    assert_eq!(told["millrace.job.succeeded"]["previous"], "running");
+    assert!(told.contains_key("millrace.job.queued") && told.contains_key("millrace.job.running"), "{told:?}");
+}
+
 fn time(answer: &Answer, pointer: &str) -> i64 {
     answer.str(pointer).parse::<Timestamp>().expect("a time").as_millisecond()
 }

@@ -88,7 +88,7 @@ pub struct JobRequest {
 }
 
 impl JobRequest {
-    /// The names of the fields given that a schedule does not leave to its jobs: when, after what, whom to call.
+    /// The names of the fields given that a schedule does not leave to its jobs: when, and after what.
     pub(crate) fn times(&self) -> Vec<&'static str> {
         let given = [
             ("run_at", self.run_at.is_some()),
@@ -96,7 +96,6 @@ impl JobRequest {
             ("expires_at", self.expires_at.is_some()),
             // What has an order knows no delay.
             ("ordering_key", self.ordering_key.is_some()),
-            ("callback_url", self.callback_url.is_some()),
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }

@@ -75,6 +75,10 @@ pub struct RecurringJobView {
     /// How long one attempt may take, if the schedule says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
+    /// Who is called when one is over, if the schedule says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://example.com/jobs")]
+    pub callback_url: Option<String>,
     /// Labels.
     pub tags: Vec<String>,
 }
@@ -123,15 +127,16 @@ pub struct SchedulePage {
 }
 
 fn view(schedule: &Schedule, now: Timestamp) -> ScheduleView {
-    let Template { kind, payload, priority, max_attempts, timeout, tags } = schedule.job.clone();
+    let Template { kind, payload, priority, max_attempts, timeout, callback_url, tags } = schedule.job.clone();
     let priority = priority.as_str().to_owned();
     let timeout_seconds = timeout.map(|timeout| timeout.as_secs());
+    let callback_url = callback_url.map(String::from);
     let last = schedule.last_run(now);
     ScheduleView {
         name: schedule.name.to_string(),
         cron: schedule.cron.as_str().to_owned(),
         time_zone: schedule.time_zone.to_string(),
-        job: RecurringJobView { kind, payload, priority, max_attempts, timeout_seconds, tags },
+        job: RecurringJobView { kind, payload, priority, max_attempts, timeout_seconds, callback_url, tags },
         created_at: schedule.created_at,
         updated_at: schedule.updated_at,
         next_run_at: schedule.next_run_at(now),

@@ -8,7 +8,8 @@ use std::time::Duration;
 fn nightly() -> Value {
     json!({
         "cron": "30  2 * * *", "time_zone": "europe/berlin",
-        "job": {"kind": "echo", "payload": {"message": "good night"}, "max_attempts": 3, "timeout_seconds": 20, "tags": ["n"]}
+        "job": {"kind": "echo", "payload": {"message": "good night"}, "max_attempts": 3, "timeout_seconds": 20, "tags": ["n"],
+            "callback_url": "https://example.com/over"}
     })
 }
 
@@ -21,7 +22,7 @@ async fn a_schedule_is_put_seen_replaced_and_deleted() {
         "name": "nightly", "cron": "30 2 * * *", "time_zone": "Europe/Berlin",
         "job": {
             "kind": "echo", "payload": {"message": "good night"}, "priority": "normal", "max_attempts": 3, "timeout_seconds": 20,
-            "tags": ["n"]
+            "callback_url": "https://example.com/over", "tags": ["n"]
         },
         "created_at": "2027-01-15T08:00:00Z", "updated_at": "2027-01-15T08:00:00Z", "next_run_at": "2027-01-16T01:30:00Z"
     });

@@ -2,6 +2,7 @@ use crate::domain::id::Tenant;
 use crate::domain::lane::Priority;
 use crate::domain::local_time::Zone;
 use crate::domain::schedule::{Cron, Schedule, ScheduleName, Template, Wanted};
+use crate::domain::target::{CallbackUrl, Reach};
 use crate::ports::{Schedules, Written};
 use jiff::Timestamp;
 use serde_json::json;
@@ -14,6 +15,7 @@ fn wanted(cron: &str, message: &str) -> Wanted {
         priority: Priority::High,
         max_attempts: Some(3),
         timeout: Some(Duration::from_secs(7)),
+        callback_url: Some(CallbackUrl::parse("https://example.com/over", Reach::Public).expect("a URL")),
         tags: vec!["a".into()],
     };
     let (cron, time_zone) = (Cron::parse(cron).expect("an expression"), Zone::parse("Europe/Berlin").expect("a zone"));
