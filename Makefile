@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template build check test test-unit test-e2e test-api bench-cost lint-infra
+.PHONY: help up down status demo logs template build deploy check test test-unit test-e2e test-api bench-cost lint-infra
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ build: ## Build the functions as they are deployed; ARCH=x86-64 for the other pr
 	@$(MILLRACE) local tools
 	PATH="$(CURDIR)/.millrace/tools/bin:$$PATH" cargo lambda build --release --$(ARCH) \
 		$(patsubst functions/%/Cargo.toml,--bin %,$(wildcard functions/*/Cargo.toml))
+
+# Guided as long as samconfig.toml does not know whose mails the stage sends.
+STAGE ?= dev
+SAMCONFIG := $(CURDIR)/infra/samconfig.toml
+deploy: build ## Deploy to AWS; STAGE=dev or prod. The first time it asks for the parameters
+	@sed -n '/^\[$(STAGE)\./,/^\[/p' $(SAMCONFIG) | grep -q . || { echo "infra/samconfig.toml knows no stage $(STAGE)"; exit 1; }
+	cd infra && ../.millrace/tools/bin/sam deploy --config-file $(SAMCONFIG) --config-env $(STAGE) \
+		$(shell sed -n '/^\[$(STAGE)\./,/^\[/p' $(SAMCONFIG) | grep -q Sender= || echo --guided)
 
 check: ## Format and lints
 	cargo fmt --all --check

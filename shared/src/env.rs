@@ -42,6 +42,8 @@ pub const SETTLE_SECONDS: &str = "SETTLE_SECONDS";
 pub const WORKER_TIMEOUT: &str = "WORKER_TIMEOUT";
 /// The function's name, set by Lambda.
 pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
+/// Claim of an identity provider's token that names the tenant. Empty: only API keys open the API.
+pub const JWT_TENANT_CLAIM: &str = "JWT_TENANT_CLAIM";
 /// `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
 

@@ -430,6 +430,20 @@ fn a_schedule_only_ticks() {
 }
 
 #[test]
+fn a_stage_is_deployed_by_its_own_name() {
+    let text = fs::read_to_string(root().join("infra/samconfig.toml")).unwrap();
+    let config: toml::Table = toml::from_str(&text).unwrap();
+    // A section "default" would be taken by the local deployment too.
+    assert!(!config.contains_key("default"));
+    for stage in ["dev", "prod"] {
+        let deploy = &config[stage]["deploy"]["parameters"];
+        assert_eq!(deploy["stack_name"].as_str(), Some(format!("millrace-{stage}").as_str()));
+        assert!(deploy["parameter_overrides"].as_str().unwrap().contains(&format!("Stage={stage}")));
+        assert!(root().join("infra").join(deploy["template_file"].as_str().unwrap()).is_file());
+    }
+}
+
+#[test]
 fn tools_are_pinned() {
     for file in ["tools.txt", "engine.txt"] {
         let text = fs::read_to_string(root().join("infra/local").join(file)).unwrap();

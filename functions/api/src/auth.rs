@@ -1,6 +1,7 @@
 //! Who asks, and whether the key opens this.
 
 use crate::app::Api;
+use crate::claims;
 use crate::problem::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::{header, request::Parts};
@@ -22,6 +23,7 @@ const MOST: usize = 500;
 /// works at once.
 pub struct KeyRing {
     keys: Arc<dyn Keys>,
+    tenant_claim: Option<String>,
     found: Mutex<HashMap<KeyId, (Arc<Key>, Timestamp)>>,
 }
 
@@ -29,7 +31,13 @@ impl KeyRing {
     /// An empty memory in front of `keys`.
     #[must_use]
     pub fn new(keys: Arc<dyn Keys>) -> Self {
-        Self { keys, found: Mutex::default() }
+        Self { keys, tenant_claim: None, found: Mutex::default() }
+    }
+
+    /// Takes tokens that API Gateway has checked, too. Their claim of this name is the tenant.
+    #[must_use]
+    pub fn with_tokens(self, tenant_claim: Option<String>) -> Self {
+        Self { tenant_claim, ..self }
     }
 
     async fn find(&self, id: &KeyId, now: Timestamp) -> Result<Option<Arc<Key>>, PortError> {
@@ -82,7 +90,7 @@ needs!(
     AudienceRead
 );
 
-/// A caller whose key is valid and has the scope `N`. As an argument of a handler it comes before the body, so that
+/// A caller whose key, or token, is valid and has the scope `N`. As an argument of a handler it comes before the body, so that
 /// nobody without a key has a body read.
 #[derive(Debug)]
 pub struct Caller<N> {
@@ -96,6 +104,15 @@ impl<N: Needs> FromRequestParts<Arc<Api>> for Caller<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        if let (Some(claim), Some(claims)) = (&api.keys.tenant_claim, claims::checked(parts)) {
+            let (tenant, scopes) = claims::read(claims, claim)?;
+            let allowed = scopes.contains(&N::SCOPE) || scopes.contains(&Scope::Admin);
+            return if allowed {
+                Ok(Self { tenant, scope: PhantomData })
+            } else {
+                Err(Problem::missing_scope(N::SCOPE))
+            };
+        }
         let shown = bearer(parts)?;
         let key = api.keys.find(shown.id(), api.now()).await?;
         let key = key.filter(|key| key.admits(&shown)).ok_or_else(Problem::wrong_key)?;

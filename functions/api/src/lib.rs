@@ -4,6 +4,7 @@
 
 pub mod app;
 pub mod auth;
+mod claims;
 mod document;
 pub mod extract;
 mod fields;

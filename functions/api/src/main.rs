@@ -43,7 +43,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         campaigns: mail.clone(),
         chunks: mail,
         run,
-        keys: KeyRing::new(keys),
+        keys: KeyRing::new(keys).with_tokens(env::optional(env::JWT_TENANT_CLAIM)),
         tokens,
         reach: env::webhook_reach(),
         longest_attempt: Duration::from_secs(env::parsed(env::WORKER_TIMEOUT, "a whole number of seconds")?)

@@ -131,10 +131,17 @@ impl Problem {
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""))
     }
 
-    /// 403: the key lacks a scope.
+    /// 403: the token of an identity provider does not say whose data it opens.
+    #[must_use]
+    pub fn no_tenant() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "The token names no tenant.")
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
+    }
+
+    /// 403: the key or token lacks a scope.
     #[must_use]
     pub fn missing_scope(scope: Scope) -> Self {
-        Self::new(StatusCode::FORBIDDEN, format!("The API key does not have the scope `{scope}`."))
+        Self::new(StatusCode::FORBIDDEN, format!("The API key or token does not have the scope `{scope}`."))
             .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"insufficient_scope\""))
     }
 

@@ -1,10 +1,13 @@
 //! Requests as API Gateway hands them to the Lambda.
 
-use crate::site::{Reply, Site};
+use crate::site::{Reply, Site, tenant};
+use api::auth::KeyRing;
 use axum::body::Body;
 use axum::http::Request;
 use lambda_http::request::LambdaRequest;
+use millrace::testing::MemoryKeys;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The event as the router gets it, with a valid key in place of the one in the file.
 fn request(site: &Site, mut event: Value) -> Request<Body> {
@@ -76,4 +79,35 @@ async fn bodies_in_base64_are_read() {
     event["isBase64Encoded"] = json!(true);
     event["body"] = json!(base64::engine::general_purpose::STANDARD.encode(body));
     send(&site, event).await.expect(202);
+}
+
+/// A token that the gateway has checked, in place of a key.
+#[tokio::test]
+async fn a_checked_token_opens_what_its_claims_say() {
+    let event = |claims: Value| {
+        let mut event = file(include_str!("../../../../events/api.submit.json"));
+        event["headers"]["authorization"] = json!("Bearer eyJhbGciOiJSUzI1NiJ9.e30.c2ln");
+        event["requestContext"]["authorizer"] = json!({ "jwt": { "claims": claims, "scopes": null } });
+        let event: LambdaRequest = serde_json::from_value(event).unwrap();
+        let request: lambda_http::Request = api::gateway::tidy(event).into();
+        request.map(|body| Body::from(body.to_vec()))
+    };
+    let site = Site::with(|api| {
+        api.keys =
+            KeyRing::new(Arc::new(MemoryKeys::default())).with_tokens(Some("https://example.com/org".to_owned()));
+    });
+    let right =
+        json!({ "https://example.com/org": "acme", "scope": "openid millrace/jobs:write", "exp": "1776855600" });
+    site.send(event(right.clone())).await.expect(202);
+    assert_eq!(site.jobs.all()[0].tenant, tenant("acme"));
+    for (name, value) in
+        [("scope", "jobs:read"), ("scope", ""), ("https://example.com/org", ""), ("https://example.com/org", "A b")]
+    {
+        let mut claims = right.clone();
+        claims[name] = json!(value);
+        site.send(event(claims)).await.expect(403);
+    }
+    site.send(event(json!({ "org": "acme", "scope": "admin" }))).await.expect(403);
+    // Nobody said which claim is the tenant: then a token is none.
+    Site::new().send(event(right)).await.expect(401);
 }
