@@ -44,8 +44,16 @@ pub const WORKER_TIMEOUT: &str = "WORKER_TIMEOUT";
 pub const FUNCTION_NAME: &str = "AWS_LAMBDA_FUNCTION_NAME";
 /// Claim of an identity provider's token that names the tenant. Empty: only API keys open the API.
 pub const JWT_TENANT_CLAIM: &str = "JWT_TENANT_CLAIM";
+/// The stack's name, under which metrics are counted. Empty: none are written.
+pub const STACK: &str = "STACK";
 /// `error`, `warn`, `info` (default), `debug` or `trace`.
 pub const LOG_LEVEL: &str = "LOG_LEVEL";
+
+/// The X-Ray header of the invocation, which the Lambda runtime keeps in the environment.
+#[must_use]
+pub fn invocation_trace() -> Option<String> {
+    optional("_X_AMZN_TRACE_ID")
+}
 
 /// The environment is not as the function needs it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millrace::jobs::Worker;
+use millrace::telemetry::Metric;
 use serde_json::Value as Json;
 use serde_norway::{Mapping, Value};
 use std::{
@@ -261,6 +262,25 @@ fn the_template_is_what_the_table_says() {
     assert_eq!(schedules.len(), rates);
 }
 
+/// Actions for which AWS knows no resource, so that they can be allowed on `*` alone.
+const WITHOUT_RESOURCE: [&str; 3] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords", "ses:GetAccount"];
+
+#[test]
+fn what_a_row_allows_widely_has_a_reason() {
+    let table = table();
+    let general = table["grants"].as_object().unwrap().values();
+    let own = rows(&table).into_values().map(|row| &row["grants"]);
+    for grant in general.chain(own).flat_map(|grants| grants.as_array().unwrap()) {
+        let (actions, on) = (texts(&grant["actions"]), texts(&grant["on"]));
+        assert!(!actions.iter().any(|action| action.contains('*')), "{actions:?}");
+        let wide = on.iter().any(|on| on.contains('*')) || grant["condition"].is_object();
+        assert!(
+            !wide || grant["why"].as_str().is_some_and(|why| why.len() > 10),
+            "{actions:?} on {on:?} without a reason"
+        );
+    }
+}
+
 #[test]
 fn the_code_knows_the_lanes_of_the_table() {
     let table = table();
@@ -284,10 +304,6 @@ fn the_code_knows_the_lanes_of_the_table() {
     }
 }
 
-/// The one action that is used and that acts on no resource, so that IAM takes nothing but `*` for it
-/// ([reference](https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsimpleemailservicev2.html)).
-const NAMELESS: &str = "ses:GetAccount";
-
 #[test]
 fn no_role_is_allowed_anything_by_wildcard() {
     let template = template();
@@ -299,8 +315,8 @@ fn no_role_is_allowed_anything_by_wildcard() {
                     assert!(!action.as_str().unwrap().contains('*'), "{name}: {action:?}");
                 }
                 for resource in list(&statement["Resource"]) {
-                    let nameless = list(&statement["Action"]).iter().all(|action| *action == NAMELESS);
-                    assert!(nameless || resource != "*", "{name}");
+                    let only = |action: &&Value| WITHOUT_RESOURCE.contains(&action.as_str().unwrap());
+                    assert!(resource != "*" || list(&statement["Action"]).iter().all(only), "{name}: {statement:?}");
                 }
             }
         }
@@ -361,6 +377,7 @@ fn every_queue_has_its_dead_letter_queue_and_that_an_alarm() {
     let alarms = resources(&template, "AWS::CloudWatch::Alarm");
     let watched: BTreeSet<&str> = alarms
         .values()
+        .filter(|alarm| alarm["MetricName"] == "ApproximateNumberOfMessagesVisible")
         .flat_map(|alarm| list(&alarm["Dimensions"]))
         .map(|dimension| tagged(&dimension["Value"], "GetAtt").unwrap().trim_end_matches(".QueueName"))
         .collect();
@@ -399,6 +416,72 @@ fn every_queue_has_its_dead_letter_queue_and_that_an_alarm() {
         assert!(sources.len() <= 10, "{name}: SQS takes ten");
         assert!(sources.iter().any(|source| tagged(source, "Sub").unwrap().ends_with(&format!(":{own}"))), "{name}");
     }
+}
+
+#[test]
+fn an_alarm_watches_what_there_is_and_says_what_to_do() {
+    let template = template();
+    let (queues, alarms) = (resources(&template, "AWS::SQS::Queue"), resources(&template, "AWS::CloudWatch::Alarm"));
+    let functions = resources(&template, "AWS::Serverless::Function");
+    let source: String = ["shared/src", "functions"].iter().flat_map(|folder| sources(&root().join(folder))).collect();
+    let mut counted = BTreeSet::new();
+    for (name, alarm) in &alarms {
+        let (namespace, metric) = (alarm["Namespace"].as_str().unwrap(), alarm["MetricName"].as_str().unwrap());
+        let dimensions = list(&alarm["Dimensions"]);
+        let value = |tag| tagged(&dimensions[0]["Value"], tag).unwrap();
+        match namespace {
+            "AWS/SQS" => assert!(queues.contains_key(value("GetAtt").trim_end_matches(".QueueName")), "{name}"),
+            "AWS/Lambda" => assert!(functions.contains_key(value("Ref")), "{name}"),
+            // Of the account: they have no dimension.
+            "AWS/SES" => assert!(metric.starts_with("Reputation.") && dimensions.is_empty(), "{name}"),
+            other => {
+                assert_eq!((other, value("Ref")), (Metric::NAMESPACE, "AWS::StackName"), "{name}");
+                assert!(Metric::ALL.iter().any(|own| own.name() == metric), "{name}: nothing counts {metric}");
+                assert!(source.contains(&format!("count(Metric::{metric},")), "{name}: nothing counts {metric}");
+                counted.insert(metric);
+            }
+        }
+        assert!(alarm["Threshold"].is_number() && !alarm["TreatMissingData"].is_null(), "{name}");
+        let what_to_do = alarm["AlarmDescription"].as_str().unwrap();
+        assert!(what_to_do.matches(['.', ';', '?']).count() >= 2, "{name}: {what_to_do}");
+        assert!(!alarm["AlarmActions"].is_null(), "{name} tells nobody");
+    }
+    assert_eq!(counted, Metric::ALL.iter().map(|metric| metric.name()).collect());
+    for (name, _) in queues.iter().filter(|(name, _)| !name.ends_with("DeadLetterQueue")) {
+        assert_eq!(alarms[format!("{name}AgeAlarm").as_str()]["MetricName"], "ApproximateAgeOfOldestMessage");
+    }
+}
+
+#[test]
+fn the_dashboard_is_json_and_shows_every_queue_and_function() {
+    let template = template();
+    let body =
+        tagged(&resources(&template, "AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"], "Sub").unwrap();
+    let body: Json = serde_json::from_str(body).unwrap();
+    let shown = body.to_string();
+    for queue in resources(&template, "AWS::SQS::Queue").values().map(|queue| short_name(queue)) {
+        assert_eq!(
+            shown.contains(&format!("}}-{queue}\"")),
+            !queue.ends_with("-dead") && !queue.ends_with("-dead.fifo"),
+            "{queue}"
+        );
+    }
+    for function in functions(&template).into_keys() {
+        assert!(shown.contains(&format!("}}-{function}\"")), "{function}");
+    }
+}
+
+/// The text of every source file below a folder.
+fn sources(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found.extend(sources(&entry));
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(fs::read_to_string(entry).unwrap());
+        }
+    }
+    found
 }
 
 #[test]

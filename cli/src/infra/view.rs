@@ -12,6 +12,8 @@ use super::{
 /// Visibility timeout over the function's timeout, beside the window, as AWS advises for a queue that a function reads.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
 const VISIBILITY: u32 = 6;
+/// Seconds after which a message of the lane high is late; longer than the 15 minutes by which a retry may be delayed.
+const LATE: u32 = 1_200;
 /// Columns of a comment.
 const COLUMNS: usize = 100;
 
@@ -21,6 +23,8 @@ pub(crate) struct View {
     functions: Vec<FunctionView>,
     /// Tables with a stream.
     streamed: Vec<String>,
+    /// Names of all queues that are read, after the stack's.
+    all_queues: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -36,7 +40,7 @@ struct FunctionView {
     statements: Vec<Statement>,
     queues: Vec<QueueView>,
     dead: Vec<DeadView>,
-    schedule: Option<Schedule>,
+    schedule: Option<ScheduleView>,
     stream: Option<StreamView>,
     /// Whether it sends messages.
     sends: bool,
@@ -66,6 +70,8 @@ pub(crate) struct QueueView {
     batch: u32,
     pub(crate) window: u32,
     pub(crate) concurrency: u32,
+    /// Seconds after which a message that still waits is worth an alarm.
+    late: u32,
     fed_by: Option<String>,
 }
 
@@ -79,6 +85,14 @@ pub(crate) struct DeadView {
     pub(crate) fifo: bool,
     /// Names of the queues it takes from. None: Lambda sends to it.
     sources: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ScheduleView {
+    #[serde(flatten)]
+    schedule: Schedule,
+    /// Seconds without a tick that are worth an alarm.
+    silence: u32,
 }
 
 #[derive(Serialize)]
@@ -109,7 +123,8 @@ impl View {
         }
         streamed.sort();
         streamed.dedup();
-        Ok(Self { functions, streamed })
+        let all_queues = table.functions.iter().flat_map(queues).map(|queue| queue.name).collect();
+        Ok(Self { functions, streamed, all_queues })
     }
 }
 
@@ -135,7 +150,10 @@ impl FunctionView {
             route: http.as_ref().map(|http| http.route.clone()),
             env: env.collect::<anyhow::Result<_>>()?,
             statements: grants().map(|grant| own.statement(grant, jobs)).collect::<anyhow::Result<_>>()?,
-            schedule: schedule.clone(),
+            schedule: match schedule {
+                Some(schedule) => Some(ScheduleView { silence: silence(&schedule.rate)?, schedule: schedule.clone() }),
+                None => None,
+            },
             stream: stream.clone().map(|stream| StreamView {
                 patterns: stream
                     .filters
@@ -219,11 +237,11 @@ pub(crate) fn queues(function: &Function) -> Vec<QueueView> {
         None => "!Ref VisibilityTimeout".to_owned(),
     };
     let lane = |lane: &Lane| {
-        let (part, suffix, what) = match lane.lane {
-            LaneName::High => ("High", "-high", "Lane high of"),
-            LaneName::Normal => ("", "", "Queue of"),
-            LaneName::Low => ("Low", "-low", "Lane low of"),
-            LaneName::Ordered => ("Ordered", "-ordered.fifo", "Lane ordered of"),
+        let (part, suffix, what, late) = match lane.lane {
+            LaneName::High => ("High", "-high", "Lane high of", LATE),
+            LaneName::Normal => ("", "", "Queue of", 2 * LATE),
+            LaneName::Low => ("Low", "-low", "Lane low of", 6 * LATE),
+            LaneName::Ordered => ("Ordered", "-ordered.fifo", "Lane ordered of", 2 * LATE),
         };
         let fifo = lane.lane == LaneName::Ordered;
         QueueView {
@@ -237,6 +255,7 @@ pub(crate) fn queues(function: &Function) -> Vec<QueueView> {
             batch: lane.batch,
             window: lane.window,
             concurrency: lane.concurrency,
+            late,
             fed_by: None,
         }
     };
@@ -272,6 +291,18 @@ pub(crate) fn dead(function: &Function) -> Vec<DeadView> {
     let plain = function.trigger.stream.is_some() || queues.iter().any(|queue| !queue.fifo);
     let fifo = queues.iter().any(|queue| queue.fifo);
     [(plain, false), (fifo, true)].into_iter().filter(|(has, _)| *has).map(|(_, fifo)| view(fifo)).collect()
+}
+
+/// Four ticks, in the periods that CloudWatch knows.
+fn silence(rate: &str) -> anyhow::Result<u32> {
+    let (number, unit) = rate.split_once(' ').context("a rate is a number and a unit")?;
+    let unit = match unit.trim_end_matches('s') {
+        "minute" => 60,
+        "hour" => 3_600,
+        "day" => 86_400,
+        _ => bail!("a rate counts minutes, hours or days"),
+    };
+    Ok((4 * unit * number.parse::<u32>()?).clamp(300, 86_400))
 }
 
 /// `newsletter-run` as `NewsletterRun`.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use lambda_http::request::RequestContext;
 use millrace::ports::PortError;
+use millrace::telemetry;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 use tracing::Instrument;
@@ -25,7 +26,8 @@ const AFTER_WAIT: Duration = Duration::from_secs(3);
 /// Runs a request. The query is never logged: it may hold a token.
 pub(crate) async fn around(request: Request, next: Next) -> Response {
     let id = request_id(&request);
-    let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
+    let trace = trace(&request);
+    let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default(), trace = trace.as_deref());
     let begun = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -51,6 +53,12 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// The trace of the invocation, which the messages that it sends carry on.
+fn trace(request: &Request) -> Option<String> {
+    let context = request.extensions().get::<lambda_http::Context>()?;
+    telemetry::trace_id(context.xray_trace_id.as_deref()?).map(str::to_owned)
 }
 
 /// The id API Gateway gave the request; without one, the Lambda's; without that, a fresh one.

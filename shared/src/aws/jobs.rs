@@ -7,6 +7,7 @@ use crate::domain::id::{JobId, Tenant};
 use crate::domain::job::{Event, Job, Refused, State, transition};
 use crate::domain::lane::Priority;
 use crate::ports::{Applied, Created, DueJob, Jobs, PortError, RecentJob};
+use crate::telemetry::{self, Metric};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -96,7 +97,14 @@ impl Jobs for DynamoJobs {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match call.send().await {
-            Ok(done) => Ok(Applied::Done(Box::new(read(&done.attributes.unwrap_or_default())?))),
+            Ok(done) => {
+                let job = read(&done.attributes.unwrap_or_default())?;
+                // No event leaves a dead job dead, so this is its death.
+                if job.state == State::Dead {
+                    telemetry::count(Metric::JobsDead, 1);
+                }
+                Ok(Applied::Done(Box::new(job)))
+            }
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => {
                 let old = match error.into_err() {
                     aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(e) => {

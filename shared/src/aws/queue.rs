@@ -1,9 +1,12 @@
 use super::port_error;
+use crate::env;
 use crate::ports::{Group, Message, PortError, Queue};
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use std::collections::HashSet;
+use aws_sdk_sqs::types::{
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// One SQS queue.
@@ -41,7 +44,8 @@ impl SqsQueue {
                 .message_body(&message.body)
                 .set_delay_seconds(delay_seconds(message))
                 .set_message_group_id(group_id(message))
-                .set_message_deduplication_id(deduplication_id(message));
+                .set_message_deduplication_id(deduplication_id(message))
+                .set_message_system_attributes(trace());
             return vec![call.send().await.map(drop).map_err(port_error)];
         }
         let mut call = self.client.send_message_batch().queue_url(&self.url);
@@ -52,6 +56,7 @@ impl SqsQueue {
                 .set_delay_seconds(delay_seconds(message))
                 .set_message_group_id(group_id(message))
                 .set_message_deduplication_id(deduplication_id(message))
+                .set_message_system_attributes(trace())
                 .build();
             match entry {
                 Ok(entry) => call = call.entries(entry),
@@ -147,6 +152,13 @@ impl<'a> Sending<'a> {
 
 fn all(batch: &[&Message], error: impl Fn() -> PortError) -> Vec<Result<(), PortError>> {
     batch.iter().map(|_| Err(error())).collect()
+}
+
+/// What lets X-Ray and the worker's log lines go on with the trace of whoever sends. It counts towards no limit.
+fn trace() -> Option<HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue>> {
+    let header = env::invocation_trace()?;
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build().ok()?;
+    Some(HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)]))
 }
 
 /// Rounded up so that nothing arrives early.

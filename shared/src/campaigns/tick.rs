@@ -6,6 +6,7 @@ use crate::domain::id::CampaignId;
 use crate::domain::pace::Line;
 use crate::jobs::CampaignHint;
 use crate::ports::{DueItem, PortError, Queue, SendingAccount, Written};
+use crate::telemetry::{self, Metric};
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -197,6 +198,9 @@ impl Keeper {
             pending = settled.counts().pending,
             "a chunk was settled"
         );
+        if settled.status == ChunkStatus::Done {
+            telemetry::count(Metric::RecipientsUnknown, settled.counts().unknown.unsigned_abs());
+        }
         let finished = settled.status == ChunkStatus::Done && finish(&**campaigns, id, known.now).await?;
         Ok(Ticked { settled: 1, finished: usize::from(finished), ..Ticked::default() })
     }

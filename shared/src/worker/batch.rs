@@ -1,6 +1,7 @@
 //! The fences between the records of one batch (promise P6).
 
 use crate::ports::{Group, Message, Queue};
+use crate::telemetry;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt as _;
 use futures::future::join_all;
@@ -8,6 +9,7 @@ use futures::stream::{self, StreamExt as _};
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 /// Records of one batch that run at the same time. Lambda gives at most ten without a batching window.
 const CONCURRENCY: usize = 10;
@@ -68,10 +70,16 @@ async fn fenced<F>(one: &F, record: &SqsMessage) -> Verdict
 where
     F: AsyncFn(&SqsMessage) -> Verdict,
 {
-    AssertUnwindSafe(one(record)).catch_unwind().await.unwrap_or_else(|_| {
+    let run = AssertUnwindSafe(one(record)).catch_unwind();
+    run.instrument(tracing::info_span!("message", trace = trace(record))).await.unwrap_or_else(|_| {
         tracing::error!(message_id = record.message_id, "a record panicked outside its handler");
         Verdict::Keep
     })
+}
+
+/// The trace of whoever sent the message.
+fn trace(record: &SqsMessage) -> Option<&str> {
+    telemetry::trace_id(record.attributes.get("AWSTraceHeader")?)
 }
 
 /// The records that have to run one after another: of a FIFO queue those of a message group, of a standard queue each alone.
