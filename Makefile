@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template build deploy check test test-unit test-e2e test-api bench-cost lint-infra
+.PHONY: help up down status demo logs template build deploy check test test-unit test-e2e test-api bench-cost lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,9 +68,18 @@ bench-cost: ## Count what each path of a job costs at AWS, and hold it to bench/
 	@$(MILLRACE) local exec --state-dir .millrace/cost --name millrace-cost --free-ports --proxy \
 		-- cargo run --quiet --bin bench-cost
 
-lint-infra: ## cfn-lint and sam validate
-	@$(MILLRACE) local tools
+lint-infra: ## cfn-lint, sam validate and checkov
+	@$(MILLRACE) local tools --also lints
 	.millrace/tools/bin/cfn-lint infra/template.yaml
 	@mkdir -p $(SAM_HOME)
 	HOME=$(SAM_HOME) SAM_CLI_TELEMETRY=0 .millrace/tools/bin/sam validate --lint --region us-east-1 \
 		--template infra/template.yaml
+	LOG_LEVEL=ERROR .millrace/lints/bin/checkov --config-file infra/checkov.yaml --file infra/template.yaml
+
+deny: ## Licences and sources of the dependencies
+	@$(MILLRACE) local tools --also lints
+	.millrace/lints/bin/cargo-deny --locked check licenses bans sources
+
+advisories: ## Known faults of the dependencies; fetches the database of RustSec from GitHub
+	@$(MILLRACE) local tools --also lints
+	.millrace/lints/bin/cargo-deny --locked check advisories

