@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template build deploy check test test-unit test-e2e test-api bench-cost lint-infra deny advisories
+.PHONY: help up down status demo logs template build deploy check test test-unit test-e2e test-api test-cdk synth bench-cost lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,7 @@ check: ## Format and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --test e2e -- -D warnings
 
-test: test-unit lint-infra test-e2e test-api bench-cost ## All tests; installs what they need
+test: test-unit lint-infra test-cdk test-e2e test-api bench-cost ## All tests; installs what they need
 
 test-unit: ## Unit, property and in-memory tests
 	cargo test --workspace
@@ -63,6 +63,20 @@ test-api: ## The API driven by its own document, with good and bad requests; SEE
 	@$(MILLRACE) local exec --state-dir .millrace/api --name millrace-api --free-ports -- sh -c \
 		'.millrace/schemathesis/bin/schemathesis --config-file tests/schemathesis.toml run --seed $(SEED) \
 		--url "$$MILLRACE_API_URL" "$$MILLRACE_API_URL/v1/openapi.json"'
+
+# The CDK has a Node.js and a cache of its own, as all tools here.
+NODE := PATH="$(CURDIR)/.millrace/cdk/bin:$$PATH" npm_config_cache="$(CURDIR)/.millrace/npm" npm_config_update_notifier=false
+infra/cdk/node_modules/.installed: infra/cdk/package-lock.json infra/local/cdk.txt
+	@$(MILLRACE) local tools --also cdk
+	cd infra/cdk && $(NODE) npm ci --no-audit --no-fund
+	@touch $@
+
+CDK ?= -c sender=news@example.com
+synth: infra/cdk/node_modules/.installed ## Synthesise the CDK stack; CDK="-c sender=me@example.com -c stage=prod"
+	cd infra/cdk && $(NODE) npm run --silent synth -- $(CDK)
+
+test-cdk: infra/cdk/node_modules/.installed ## The CDK stack: the same as the SAM template, and what cdk-nag says
+	cd infra/cdk && $(NODE) npm test --silent
 
 bench-cost: ## Count what each path of a job costs at AWS, and hold it to bench/cost/contract.json
 	@$(MILLRACE) local exec --state-dir .millrace/cost --name millrace-cost --free-ports --proxy \

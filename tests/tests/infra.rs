@@ -594,7 +594,7 @@ fn a_check_that_is_skipped_has_a_reason() {
 
 #[test]
 fn tools_are_pinned() {
-    for file in ["tools.txt", "engine.txt", "lints.txt"] {
+    for file in ["tools.txt", "engine.txt", "lints.txt", "cdk.txt"] {
         let text = fs::read_to_string(root().join("infra/local").join(file)).unwrap();
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             assert!(line.contains("=="), "{file}: {line}");

@@ -26,6 +26,8 @@ const CHECK_VENV: &str = "import venv, ensurepip";
 pub(crate) enum Extra {
     /// Drives the API by its OpenAPI document.
     Schemathesis,
+    /// Node.js for the CDK.
+    Cdk,
     /// checkov and cargo-deny.
     Lints,
 }
@@ -35,6 +37,7 @@ impl Extra {
     fn name(self) -> &'static str {
         match self {
             Self::Schemathesis => "schemathesis",
+            Self::Cdk => "cdk",
             Self::Lints => "lints",
         }
     }
