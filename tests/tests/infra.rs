@@ -479,7 +479,7 @@ fn an_alarm_watches_what_is_counted_and_says_what_to_do() {
         assert!(!alarm["AlarmActions"].is_null(), "{name} tells nobody");
     }
     assert_eq!(counted, Metric::ALL.iter().map(|metric| metric.name()).collect());
-    assert_eq!(by_aws.len(), COUNTED_BY_AWS.iter().map(|(.., metrics)| metrics.len()).sum());
+    assert_eq!(by_aws.len(), COUNTED_BY_AWS.iter().map(|(.., metrics)| metrics.len()).sum::<usize>());
 }
 
 #[test]
