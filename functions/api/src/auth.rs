@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use millrace::domain::id::Tenant;
 use millrace::domain::key::{ApiKey, Key, KeyId, Scope};
 use millrace::ports::{Keys, PortError};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -96,7 +96,7 @@ needs!(
 pub struct Caller<N> {
     /// Whose data the caller sees.
     pub tenant: Tenant,
-    key: Arc<Key>,
+    shown: Shown,
     scope: PhantomData<N>,
 }
 
@@ -106,30 +106,47 @@ impl<N: Needs> FromRequestParts<Arc<Api>> for Caller<N> {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         if let (Some(claim), Some(claims)) = (&api.keys.tenant_claim, claims::checked(parts)) {
             let (tenant, scopes) = claims::read(claims, claim)?;
-            let allowed = scopes.contains(&N::SCOPE) || scopes.contains(&Scope::Admin);
-            return if allowed {
-                Ok(Self { tenant, scope: PhantomData })
-            } else {
-                Err(Problem::missing_scope(N::SCOPE))
-            };
+            return Self::with(tenant, Shown::Token(scopes));
         }
         let shown = bearer(parts)?;
         let key = api.keys.find(shown.id(), api.now()).await?;
         let key = key.filter(|key| key.admits(&shown)).ok_or_else(Problem::wrong_key)?;
-        if key.allows(N::SCOPE) {
-            tracing::debug!(key = %key.id, tenant = %key.tenant, "key accepted");
-            Ok(Self { tenant: key.tenant.clone(), key, scope: PhantomData })
+        let caller = Self::with(key.tenant.clone(), Shown::Key(Arc::clone(&key)))?;
+        tracing::debug!(key = %key.id, tenant = %key.tenant, "key accepted");
+        Ok(caller)
+    }
+}
+
+impl<N: Needs> Caller<N> {
+    fn with(tenant: Tenant, shown: Shown) -> Result<Self, Problem> {
+        if shown.allows(N::SCOPE) {
+            Ok(Self { tenant, shown, scope: PhantomData })
         } else {
             Err(Problem::missing_scope(N::SCOPE))
         }
     }
-}
 
-impl<N> Caller<N> {
-    /// Whether the key has a further scope: for what is shown to some callers only.
+    /// Whether the caller has a further scope: for what is shown to some callers only.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
-        self.key.allows(scope)
+        self.shown.allows(scope)
+    }
+}
+
+/// What a caller has shown.
+#[derive(Debug)]
+enum Shown {
+    Key(Arc<Key>),
+    /// A token with these scopes.
+    Token(BTreeSet<Scope>),
+}
+
+impl Shown {
+    fn allows(&self, scope: Scope) -> bool {
+        match self {
+            Self::Key(key) => key.allows(scope),
+            Self::Token(scopes) => scopes.contains(&scope) || scopes.contains(&Scope::Admin),
+        }
     }
 }
 
