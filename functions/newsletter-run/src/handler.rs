@@ -134,9 +134,10 @@ impl Runner {
 mod tests {
     use super::*;
     use millrace::domain::campaign::{Campaign, CampaignState};
+    use millrace::domain::chunk::{Again, Sent, Verdict as Decided};
     use millrace::domain::local_time::When;
     use millrace::domain::pace::SendRate;
-    use millrace::ports::{Campaigns, Subscribers};
+    use millrace::ports::{Campaigns, Chunks, Subscribers, Written};
     use millrace::testing::builders::{draft, reader, tenant};
     use millrace::testing::{ManualClock, MemoryAccount, MemoryCampaigns, MemoryPace, MemoryQueue, MemorySubscribers};
     use serde_json::json;
@@ -196,6 +197,19 @@ mod tests {
             (campaign.state, campaign.total)
         }
 
+        /// A worker has sent a chunk.
+        async fn sent(&self, number: u32) {
+            let now = self.clock.now();
+            let chunk = Chunks::get(&*self.campaigns, &self.campaign.id, number).await.unwrap().unwrap();
+            let verdicts: Vec<_> = chunk.pending().into_iter().map(|place| (place, Decided::Send)).collect();
+            let claimed = chunk.claim("worker", &verdicts, now, now).unwrap();
+            let sent: Vec<_> = verdicts.iter().map(|(place, _)| (*place, Sent::Accepted("id".to_owned()))).collect();
+            let recorded = claimed.record("worker", &sent, Again::At(now), now).unwrap();
+            for (before, after) in [(&chunk, &claimed), (&claimed, &recorded)] {
+                assert_eq!(Chunks::update(&*self.campaigns, before, after).await.unwrap(), Written::Done);
+            }
+        }
+
         async fn hinted(&self) -> SqsEvent {
             self.hints.send_one(CampaignHint::message(self.campaign.id.clone(), tenant())).await.unwrap();
             self.hints.receive(1, Duration::from_secs(300), || 0.0)
@@ -213,6 +227,11 @@ mod tests {
         assert_eq!((dispatched.chunks, dispatched.mails, dispatched.held_back), (18, 900, true));
         assert_eq!(world.chunks.all().len(), 18);
         world.clock.advance(Duration::from_secs(60));
+        let dispatched = world.runner.dispatch().await.unwrap();
+        assert_eq!((dispatched.chunks, dispatched.held_back), (0, true), "what waits on the queue is enough");
+        for number in 0..18 {
+            world.sent(number).await;
+        }
         let dispatched = world.runner.dispatch().await.unwrap();
         assert_eq!((dispatched.chunks, dispatched.held_back), (2, false));
     }

@@ -214,7 +214,6 @@ fn two_accepted_attempts_are_a_counted_repeat() {
             attempt: 2,
             message_id: Some("m1".into()),
             state: RecipientState::Sent,
-            doubtful: true,
             ..Recipient::new(format!("{:032x}", 0))
         }]
     );

@@ -197,6 +197,7 @@ impl Recipient {
             self.message_id = Some(message_id.to_owned());
         }
         self.accepted |= 1 << bit;
+        self.doubtful = false;
         if state > self.state {
             self.state = state;
             self.reason = reason.map(str::to_owned);
