@@ -76,6 +76,11 @@ export class Data extends Construct {
         { id: "payloads", prefix: "payloads/", expiration: Duration.days(760) },
         // Jobs that succeeded are kept for 30 days.
         { id: "results", prefix: "results/", expiration: Duration.days(32) },
+        // Lists of people: not kept longer than it takes to fetch them.
+        { id: "imports", prefix: "imports/", expiration: Duration.days(7) },
+        { id: "exports", prefix: "exports/", expiration: Duration.days(7) },
+        // Uploads in parts that nobody completed.
+        { id: "parts", abortIncompleteMultipartUploadAfter: Duration.days(7) },
       ],
       removalPolicy: RemovalPolicy.RETAIN,
     });

@@ -21,7 +21,7 @@ export class Mail extends Construct {
       eventDestination: {
         name: "events",
         enabled: true,
-        matchingEventTypes: ["send"],
+        matchingEventTypes: ["send", "delivery", "deliveryDelay", "bounce", "complaint", "reject", "renderingFailure"],
         // SES knows only the default bus.
         eventBridgeDestination: {
           eventBusArn: `arn:${Aws.PARTITION}:events:${Aws.REGION}:${Aws.ACCOUNT_ID}:event-bus/default`,

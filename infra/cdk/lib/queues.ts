@@ -7,7 +7,7 @@ import { acknowledge } from "./reasons";
 import { Settings } from "./settings";
 import { Lane, Row, camel } from "./table";
 
-/** Visibility timeout over the function's timeout, as AWS advises for a queue that a function reads. */
+/** Visibility timeout over the function's timeout, beside the window, as AWS advises for a queue that a function reads. */
 const VISIBILITY = 6;
 /** Seconds after which a message of the lane high is late; longer than the 15 minutes by which a retry may be delayed. */
 const LATE = 1_200;
@@ -110,7 +110,7 @@ export class Queues {
     const { part, suffix, late } = LANES[lane.lane];
     const fifo = lane.lane === "ordered";
     const dead = this.dead.find((dead) => dead.fifo === fifo)!;
-    const seconds = this.row.timeout ? VISIBILITY * this.row.timeout : this.settings.visibilityTimeout;
+    const seconds = this.row.timeout ? VISIBILITY * this.row.timeout + lane.window : this.settings.visibilityTimeout;
     const name = this.row.name + suffix;
     const queue = new sqs.Queue(this.scope, `${part}Queue`, {
       queueName: this.fullName(name),

@@ -14,11 +14,11 @@ export interface MillraceProps extends StackProps {
   readonly logRetentionDays?: number;
   /** Seconds a queue worker may take for one batch, 3 to 900. */
   readonly workerTimeout?: number;
-  /** Seconds until an unfinished message is delivered again; at least six times `workerTimeout`. */
+  /** Seconds until an unfinished message is delivered again; at least six times `workerTimeout`, and the longest window of a lane. */
   readonly visibilityTimeout?: number;
   /** Seconds to wait for a Send event before a newsletter mail of unknown outcome is sent once more. */
   readonly settleSeconds?: number;
-  /** Newsletter mails per second, over all campaigns; stay below the account's SES rate. */
+  /** Newsletter mails per second at most, over all campaigns. 0 is as many as SES allows, less what is kept for single mails. */
   readonly newsletterRate?: number;
   /** EventBridge bus that is told what happens to jobs; empty is nobody. */
   readonly eventBus?: string;
@@ -54,7 +54,7 @@ export class Settings {
 
   constructor(scope: Construct, props: MillraceProps) {
     this.workerTimeout = props.workerTimeout ?? 30;
-    this.visibilityTimeout = props.visibilityTimeout ?? 180;
+    this.visibilityTimeout = props.visibilityTimeout ?? 190;
     this.logRetentionDays = props.logRetentionDays ?? 30;
     this.values = {
       Architecture: props.architecture ?? "arm64",
@@ -65,7 +65,7 @@ export class Settings {
       WorkerTimeout: `${this.workerTimeout}`,
       VisibilityTimeout: `${this.visibilityTimeout}`,
       SettleSeconds: `${props.settleSeconds ?? 900}`,
-      NewsletterRate: `${props.newsletterRate ?? 10}`,
+      NewsletterRate: `${props.newsletterRate ?? 0}`,
       EventBus: props.eventBus ?? "",
       PublicUrl: props.publicUrl ?? "",
       DomainName: props.domainName ?? "",
