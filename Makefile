@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template build deploy check test test-unit test-e2e test-api test-cdk synth bench-cost lint-infra deny advisories
+.PHONY: help up down status demo logs template new-worker build deploy check test test-unit test-e2e test-api test-cdk synth bench-cost lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ logs: ## Show what the functions logged; FN=api for one of them, FN=engine, FN=m
 
 template: ## Render infra/template.yaml from infra/functions.json and infra/template/
 	@$(MILLRACE) infra render
+
+new-worker: ## Write a worker for a new kind of job; NAME=resize-image
+	@$(MILLRACE) new-worker $(NAME)
 
 # Named one by one: cargo-lambda would take the command line and the mailbox for functions too.
 ARCH ?= arm64

@@ -9,6 +9,7 @@ mod jobs;
 mod keys;
 mod limits;
 mod local;
+mod new_worker;
 mod preflight;
 mod print;
 mod project;
@@ -45,6 +46,7 @@ enum Command {
     /// The template that is deployed.
     #[command(subcommand)]
     Infra(infra::Command),
+    NewWorker(new_worker::Options),
     /// Dead letters, which no worker could read: list them, send them back.
     #[command(subcommand)]
     Dlq(dlq::Command),
@@ -81,6 +83,7 @@ async fn main() -> ExitCode {
         Command::Keys(command) => keys::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Jobs(command) => jobs::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Infra(command) => infra::run(&command).map(|()| ExitCode::SUCCESS),
+        Command::NewWorker(options) => new_worker::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Dlq(command) => dlq::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Schedules(command) => schedules::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Preflight(options) => preflight::run(&options).await,
