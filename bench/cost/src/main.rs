@@ -34,6 +34,7 @@ struct Limit {
     lambda_requests: f64,
     sqs_requests: f64,
     write_units: f64,
+    /// With room: what the clock and the limits read goes by time, not by jobs.
     read_units: f64,
     #[serde(default)]
     s3_requests: f64,
