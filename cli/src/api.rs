@@ -196,6 +196,13 @@ impl Api {
     }
 }
 
+/// A query of those that have a value.
+pub(crate) fn query(pairs: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
+    let given = pairs.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
+    let url = Url::parse_with_params("http://query", given)?;
+    Ok(url.query().unwrap_or_default().to_owned())
+}
+
 fn wait(headers: &HeaderMap, repeats: u32) -> Duration {
     let asked = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
     asked.unwrap_or(Duration::from_millis(250) * 2_u32.pow(repeats)).min(LONGEST_WAIT)
@@ -248,6 +255,12 @@ mod tests {
         let body = json!({"title": "x", "detail": "no", "errors": [{"pointer": "/kind", "detail": "unknown"}]});
         assert_eq!(serde_json::from_value::<Problem>(body).unwrap().to_string(), ": no\n  /kind: unknown");
         assert_eq!(Problem::default().to_string(), "");
+    }
+
+    #[test]
+    fn a_query_cannot_lead_elsewhere() {
+        let pairs = [("state", None), ("tag", Some("a&limit=1 ü/#")), ("limit", Some("5"))];
+        assert_eq!(query(&pairs).unwrap(), "tag=a%26limit%3D1+%C3%BC%2F%23&limit=5");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{fs, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    api::{Api, Connection},
+    api::{Api, Connection, query},
     print::{self, line},
 };
 
@@ -208,13 +208,6 @@ async fn list(options: &List) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A query of those that have a value.
-pub(crate) fn query(pairs: &[(&str, Option<&str>)]) -> anyhow::Result<String> {
-    let given = pairs.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
-    let url = reqwest::Url::parse_with_params("http://query", given)?;
-    Ok(url.query().unwrap_or_default().to_owned())
-}
-
 /// The job, once it is in a final state.
 pub(crate) async fn ended(api: &Api, id: &str, patience: Duration) -> anyhow::Result<Value> {
     let (path, end) = (job_path(id)?, Instant::now() + patience);
@@ -269,12 +262,6 @@ mod tests {
         for wrong in ["", "[]", "1", "{", "@/nowhere"] {
             assert!(object(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_query_cannot_lead_elsewhere() {
-        let pairs = [("state", None), ("tag", Some("a&limit=1 ü/#")), ("limit", Some("5"))];
-        assert_eq!(query(&pairs).unwrap(), "tag=a%26limit%3D1+%C3%BC%2F%23&limit=5");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line of Millrace: the local system, the template, API keys, jobs and the demonstration.
 
 mod api;
+mod campaigns;
 mod demo;
 mod dlq;
 mod doctor;
@@ -63,6 +64,9 @@ enum Command {
     /// Calls to customers' endpoints: the secrets that sign them.
     #[command(subcommand)]
     Webhooks(webhooks::Command),
+    /// Campaigns: look at them, preview, test and start them.
+    #[command(subcommand)]
+    Campaigns(campaigns::Command),
     /// Subscribers: list them, take in a list, write one.
     #[command(subcommand)]
     Subscribers(subscribers::Command),
@@ -91,6 +95,7 @@ async fn main() -> ExitCode {
         Command::Limits(command) => limits::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Stats(options) => stats::run(options).await.map(|()| ExitCode::SUCCESS),
         Command::Webhooks(command) => webhooks::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Campaigns(command) => campaigns::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Subscribers(command) => subscribers::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Demo(options) => demo::run(options).await.map(|()| ExitCode::SUCCESS),
     };

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::Connection,
-    jobs::{object, query},
+    api::{Connection, query},
+    jobs::object,
     print::{self, line},
 };
 

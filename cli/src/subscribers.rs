@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
-    api::{Api, Connection},
-    jobs::{ended, query},
+    api::{Api, Connection, query},
+    jobs::ended,
     print::{self, line},
 };
 

@@ -3,6 +3,7 @@
 mod campaign;
 mod echo;
 mod kinds;
+mod letter;
 mod operations;
 mod people;
 mod webhook;
@@ -11,6 +12,7 @@ mod wire;
 pub use campaign::{CampaignHint, ChunkMessage};
 pub use echo::{Echo, Fail};
 pub use kinds::{KINDS, Kind, Worker, current_name, kind, public_kinds};
+pub use letter::TestLetter;
 pub use operations::RetryJobs;
 pub use people::{ConfirmSubscription, Existing, ExportSubscribers, ImportSubscribers, Welcome};
 pub use webhook::Webhook;

@@ -13,6 +13,7 @@ pub mod accept;
 pub mod campaigns;
 pub mod groups;
 pub mod large_file;
+pub mod letters;
 pub mod lists;
 pub mod operate;
 pub mod outbox;

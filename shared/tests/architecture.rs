@@ -90,6 +90,19 @@ fn functions() -> Vec<String> {
     names
 }
 
+/// Workers render plain templates. What makes them of MJML and Markdown is heavy, and reads what strangers may have written.
+#[test]
+fn only_the_api_makes_letters_of_what_authors_write() {
+    let makers = ["mrml", "css-inline", "pulldown-cmark", "html2text", "html5ever"];
+    let folders = functions().into_iter().map(|name| format!("functions/{name}"));
+    for folder in folders.chain(["shared", "cli"].map(str::to_owned)).filter(|folder| folder != "functions/api") {
+        let manifest = fs::read_to_string(root().join(&folder).join("Cargo.toml")).unwrap();
+        let manifest: toml::Table = manifest.parse().unwrap();
+        let linked = manifest["dependencies"].as_table().unwrap().keys().find(|name| makers.contains(&name.as_str()));
+        assert_eq!(linked, None, "{folder}");
+    }
+}
+
 #[test]
 fn functions_never_import_each_other() {
     let names = functions();
@@ -139,7 +152,7 @@ fn the_sdk_comes_without_its_default_features() {
 
 #[test]
 fn versions_and_lints_are_the_workspaces() {
-    for folder in ["shared", "cli", "tests", "tests/mailbox"]
+    for folder in ["shared", "cli", "tests", "tests/mailbox", "bench/letters"]
         .map(str::to_owned)
         .into_iter()
         .chain(functions().into_iter().map(|name| format!("functions/{name}")))

@@ -7,9 +7,10 @@ use crate::middleware;
 use crate::problem::Problem;
 use crate::routes::stats::Depths;
 use crate::routes::{
-    bulk_retry, campaign_run, campaigns, confirm, groups, job_batch, job_list, job_operations, jobs, kinds, meta,
-    newsletters, recipients, schedules, stats, subscribe, subscriber_change, subscriber_files, subscriber_list,
-    subscribers, suppressions, unsubscribe, users,
+    archive, bulk_retry, campaign_change, campaign_list, campaign_preview, campaign_run, campaign_test, campaigns,
+    confirm, groups, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, preflight, recipients,
+    schedules, stats, subscribe, subscriber_change, subscriber_files, subscriber_list, subscribers, suppressions,
+    unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
@@ -19,8 +20,8 @@ use millrace::domain::target::Reach;
 use millrace::domain::token::{TokenKey, Tokens};
 use millrace::person::Records;
 use millrace::ports::{
-    Campaigns, Chunks, Clock, Counters, Files, Groups, Newsletters, PortError, Queue, Schedules, SignUps, Subscribers,
-    Suppressions, Throttle, TokenKeys, Users,
+    CampaignList, Campaigns, Chunks, Clock, Counters, Files, Groups, Identities, Newsletters, PortError, Queue,
+    Schedules, SendingAccount, SignUps, Subscribers, Suppressions, Throttle, TokenKeys, Users,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,14 @@ pub struct Api {
     pub campaigns: Arc<dyn Campaigns>,
     /// Their chunks: the account of every recipient.
     pub chunks: Arc<dyn Chunks>,
+    /// The campaigns of a tenant and of a newsletter.
+    pub campaign_list: Arc<dyn CampaignList>,
+    /// The mail service's account.
+    pub account: Arc<dyn SendingAccount>,
+    /// The senders it knows.
+    pub identities: Arc<dyn Identities>,
+    /// Base of the links in letters, without a slash at its end.
+    pub public_url: String,
     /// The queue of campaigns to be looked at.
     pub run: Arc<dyn Queue>,
     /// The API keys.
@@ -163,8 +172,8 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscribers::show, subscriber_change::change, subscriber_change::erase))
         .routes(routes!(subscriber_change::export))
         .routes(routes!(suppressions::add, suppressions::show, suppressions::lift))
-        .routes(routes!(campaigns::create))
-        .routes(routes!(campaigns::show))
+        .routes(routes!(campaigns::create, campaign_list::list))
+        .routes(routes!(campaigns::show, campaign_change::change))
         .routes(routes!(campaigns::start))
         .routes(routes!(campaign_run::pause))
         .routes(routes!(campaign_run::resume))
@@ -174,5 +183,11 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(recipients::list))
         .routes(routes!(subscribe::subscribe))
         .routes(routes!(confirm::page, confirm::confirm))
+        .routes(routes!(preflight::show))
+        .routes(routes!(campaign_preview::show, campaign_preview::try_out))
+        .routes(routes!(campaign_test::send))
+        .routes(routes!(archive::home))
+        .routes(routes!(archive::feed))
+        .routes(routes!(archive::letter))
         .routes(routes!(unsubscribe::page, unsubscribe::unsubscribe))
 }

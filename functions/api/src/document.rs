@@ -20,6 +20,7 @@ use utoipa::{Modify, OpenApi};
         (name = "jobs", description = "Background work"),
         (name = "people", description = "Users, and the subscribers of newsletters"),
         (name = "newsletters", description = "Newsletters and their letters"),
+        (name = "archive", description = "Letters that everybody may read"),
         (name = "service", description = "The service itself"),
     )
 )]

@@ -41,7 +41,7 @@ impl TryFrom<String> for Name {
 }
 
 /// Tags, sorted, each once.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub(crate) struct Tags(pub(crate) Vec<String>);
 

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod auth;
 mod claims;
+pub mod compose;
 mod document;
 pub mod extract;
 mod fields;

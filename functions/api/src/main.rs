@@ -22,6 +22,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let (jobs, mail, keys) = (Arc::new(aws.jobs()?), Arc::new(aws.mail()?), Arc::new(aws.keys()?));
     let (blobs, run) = (Arc::new(aws.blobs()?), Arc::new(aws.queue(env::NEWSLETTER_RUN_QUEUE_URL)?));
     let queues = aws.job_queues()?;
+    let account = Arc::new(aws.account());
     let tokens = TokenBox::new(keys.clone(), random_token_key()?);
     let (suppressions, throttle) = (Arc::new(aws.suppressions().await?), Arc::new(aws.throttle().await?));
     // Lambda gives a starting function its full share of CPU, and the first TLS handshakes cost more than a request.
@@ -41,7 +42,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         throttle,
         suppressions,
         campaigns: mail.clone(),
-        chunks: mail,
+        chunks: mail.clone(),
+        campaign_list: mail,
+        account: account.clone(),
+        identities: account,
+        public_url: env::required(env::PUBLIC_URL)?,
         run,
         keys: KeyRing::new(keys).with_tokens(env::optional(env::JWT_TENANT_CLAIM)),
         tokens,

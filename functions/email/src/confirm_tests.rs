@@ -23,6 +23,7 @@ fn weekly(world: &World) -> Newsletter {
         time_zone: "Europe/Berlin".to_owned().try_into().unwrap(),
         send_at: "10:00".to_owned().try_into().unwrap(),
         days: None,
+        archive: false,
         created_at: world.kit.clock.now(),
     }
 }

@@ -3,6 +3,7 @@
 mod confirm;
 mod handler;
 mod letters;
+mod test_letter;
 
 use confirm::Door;
 use handler::Desk;
@@ -10,12 +11,17 @@ use letters::Letters;
 use millrace::aws::{Aws, random_token_key};
 use millrace::domain::token::Tokens;
 use millrace::env;
-use millrace::jobs::{ConfirmSubscription, Welcome, Worker};
+use millrace::jobs::{ConfirmSubscription, TestLetter, Welcome, Worker};
 use millrace::ports::TokenKeys as _;
+use millrace::single_mail::Post;
 use millrace::telemetry;
-use millrace::worker::{self, handlers::Handlers};
+use millrace::worker::{
+    self,
+    handlers::{Attempt, Handlers},
+};
 use std::sync::Arc;
 use std::time::Duration;
+use test_letter::Proofs;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -40,7 +46,23 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         sender: env::required(env::MAIL_SENDER)?,
         settle: Duration::from_secs(env::parsed(env::SETTLE_SECONDS, "a whole number of seconds")?),
     });
-    worker::serve(runner, handlers(desk)).await
+    let proofs = Arc::new(Proofs {
+        campaigns: Box::new(aws.mail()?),
+        subscribers: Box::new(aws.mail()?),
+        suppressions: desk.door.suppressions.clone(),
+        letters: millrace::letters::Letters::new(Arc::new(aws.blobs()?)),
+        tokens: Tokens::new(aws.keys()?.ensure(&random_token_key()?).await?),
+        public_url: env::required(env::PUBLIC_URL)?,
+    });
+    let post_of = desk.clone();
+    let test = move |job: TestLetter, attempt: Attempt| {
+        let (proofs, desk) = (proofs.clone(), post_of.clone());
+        async move {
+            let post = Post { ledger: &*desk.ledger, mailer: &*desk.mailer, settle: desk.settle };
+            proofs.send(post, job, &attempt).await
+        }
+    };
+    worker::serve(runner, handlers(desk).on::<TestLetter, _, _>(test)).await
 }
 
 /// What is done for each kind.

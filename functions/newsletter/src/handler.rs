@@ -1,6 +1,5 @@
 //! One chunk message: read, take a slot of the rate, decide about each recipient, claim, send, write down.
 
-use crate::letters::Letters;
 use crate::plan::Plan;
 use crate::send::{Outcome, Schedule, Stop, send};
 use aws_lambda_events::event::sqs::SqsMessage;
@@ -11,6 +10,7 @@ use millrace::domain::chunk::{Chunk, ChunkStatus};
 use millrace::domain::pace::{Grant, Line, SendRate};
 use millrace::domain::token::Tokens;
 use millrace::jobs::ChunkMessage;
+use millrace::letters::{self, Letters};
 use millrace::ports::{
     Campaigns, Chunks, Clock, Mail, Mailer, Pace, PortError, Queue, SendLine, Subscribers, Suppressions, Written,
 };
@@ -120,7 +120,7 @@ impl Sender {
         }
         let send_time = SEND_TIME.min(time * 2 / 5);
         let last_start = deadline - RECORD_TIME.min(time / 10) - send_time;
-        let letter = self.letters.get(id).await?;
+        let letter = self.letters.get(&letters::key(&campaign.id, &campaign.letter)).await?;
         let slot = match self.slot(&campaign, &chunk, &line, last_start).await? {
             Ok(slot) => slot,
             Err(wait) => return Ok(Next::Again(wait)),

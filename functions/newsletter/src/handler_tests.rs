@@ -70,7 +70,8 @@ async fn an_unreadable_message_is_put_aside() {
 #[tokio::test(start_paused = true)]
 async fn without_its_letter_a_chunk_stays_as_it_is() {
     let world = frozen(1, 100.0).await;
-    let gone = millrace::domain::letter::LetterSource::blob_key(&world.campaign);
+    let campaign = world.view().await.campaign;
+    let gone = millrace::letters::key(&campaign.id, &campaign.letter);
     world.blobs.put(&gone, b"{}".to_vec(), "application/json").await.unwrap();
     assert_eq!(work(&world, world.receive(1)).await, [Verdict::Acknowledge]);
     assert_eq!(chunk(&world, 0).fence, 0, "the clock brings it again");

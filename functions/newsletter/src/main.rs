@@ -1,7 +1,6 @@
 //! SQS worker: sends one chunk of a campaign.
 
 mod handler;
-mod letters;
 mod plan;
 mod record;
 mod send;
@@ -10,9 +9,9 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use handler::{Sender, Settings};
 use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use letters::Letters;
 use millrace::aws::{Aws, dice, random_token_key};
 use millrace::domain::token::Tokens;
+use millrace::letters::Letters;
 use millrace::ports::{SystemClock, TokenKeys};
 use millrace::worker::batch;
 use millrace::{env, telemetry, worker};

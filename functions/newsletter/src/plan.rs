@@ -1,11 +1,11 @@
 //! What is to be done with a chunk's recipients, decided just before it is claimed.
 
 use crate::handler::Sender;
-use crate::letters::Ready;
 use millrace::domain::campaign::Campaign;
 use millrace::domain::chunk::{Chunk, Verdict};
-use millrace::domain::letter::{LetterError, Recipient};
+use millrace::domain::letter::LetterError;
 use millrace::domain::people::{Subscriber, SubscriberKey, SubscriberStatus};
+use millrace::letters::{self, Links, Reader, Ready};
 use millrace::ports::{Mail, PortError};
 
 /// The decisions by place, and the mails of those to be sent.
@@ -75,35 +75,17 @@ impl Sender {
         subscriber: &Subscriber,
         ready: &Ready,
     ) -> Result<Mail, LetterError> {
-        let token = self.tokens.unsubscribe(&campaign.tenant, &subscriber.id());
-        let unsubscribe_url = format!("{}/unsubscribe?token={token}", self.settings.public_url);
-        let rendered = ready.letter.render(&Recipient {
-            name: subscriber.name.as_deref(),
-            email: subscriber.email.as_str(),
-            unsubscribe_url: &unsubscribe_url,
-        })?;
-        let source = &ready.source;
-        // RFC 2919: a name in the sender's own domain.
-        let list = campaign.newsletter.as_str().replace('_', "-");
+        let public_url = self.settings.public_url.as_str();
+        let archive_url = letters::public_copy(public_url, &ready.head, campaign);
+        let unsubscribe_url = letters::unsubscribe_url(&self.tokens, public_url, &campaign.tenant, &subscriber.id());
+        let links = Links { public_url, unsubscribe_url: &unsubscribe_url, archive_url: archive_url.as_deref() };
         let tag = |name: &str, value: String| (name.to_owned(), value);
-        Ok(Mail {
-            from: source.from.to_header(),
-            reply_to: source.reply_to.as_ref().map(|reply_to| reply_to.to_header()),
-            to: subscriber.email.as_str().to_owned(),
-            subject: rendered.subject,
-            text: rendered.text,
-            html: rendered.html,
-            headers: vec![
-                ("List-Unsubscribe".to_owned(), format!("<{unsubscribe_url}>")),
-                ("List-Unsubscribe-Post".to_owned(), "List-Unsubscribe=One-Click".to_owned()),
-                ("List-Id".to_owned(), format!("<{list}.{}>", source.from.address.domain())),
-            ],
-            tags: vec![
-                tag("campaign", campaign.id.to_string()),
-                tag("chunk", chunk.number.to_string()),
-                tag("recipient", place.to_string()),
-                tag("attempt", chunk.recipients[place].attempt.to_string()),
-            ],
-        })
+        let tags = vec![
+            tag("campaign", campaign.id.to_string()),
+            tag("chunk", chunk.number.to_string()),
+            tag("recipient", place.to_string()),
+            tag("attempt", chunk.recipients[place].attempt.to_string()),
+        ];
+        ready.mail(Reader::from(subscriber), links, tags)
     }
 }

@@ -2,21 +2,19 @@
 
 use crate::fake_ses::FakeSes;
 use crate::handler::{Sender, Settings};
-use crate::letters::Letters;
 use async_trait::async_trait;
 use aws_lambda_events::event::sqs::SqsMessage;
 use jiff::{SignedDuration, Timestamp};
 use millrace::campaigns::{Dispatcher, Keeper, Listener, Planner, change};
-use millrace::domain::address::Mailbox;
 use millrace::domain::campaign::{Campaign, WrongState};
 use millrace::domain::id::{CampaignId, NewsletterId};
-use millrace::domain::letter::LetterSource;
 use millrace::domain::local_time::When;
 use millrace::domain::pace::SendRate;
 use millrace::domain::people::{Subscriber, SubscriberChange, SubscriberKey};
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey, Tokens};
-use millrace::ports::{Added, Blobs, CampaignView, Campaigns, Clock, PortError, SubscriberPage, Subscribers};
-use millrace::testing::builders::{draft, newsletter, reader};
+use millrace::letters::{self, Letters};
+use millrace::ports::{Added, CampaignView, Campaigns, Clock, PortError, SubscriberPage, Subscribers};
+use millrace::testing::builders::{draft, letter, newsletter, reader};
 use millrace::testing::{
     MemoryAccount, MemoryBlobs, MemoryCampaigns, MemoryPace, MemoryQueue, MemorySubscribers, MemorySuppressions,
     VirtualClock,
@@ -180,20 +178,8 @@ impl World {
     }
 
     async fn start(&self, when: When) {
-        let source = LetterSource {
-            subject: SUBJECT.to_owned(),
-            html: "<p>Dear {{ name or 'reader' }},</p><p>news.</p><p>{{ newsletter.postal_address }} \
-                   <a href=\"{{ unsubscribe_url }}\">Unsubscribe</a></p>"
-                .to_owned(),
-            text: None,
-            newsletter_name: "The Weekly".to_owned(),
-            postal_address: "1 Mill Lane, Watertown".to_owned(),
-            from: Mailbox::parse("The Weekly <news@example.com>").unwrap(),
-            reply_to: None,
-        };
-        let body = serde_json::to_vec(&source).unwrap();
-        self.blobs.put(&LetterSource::blob_key(&self.campaign), body, "application/json").await.unwrap();
-        let draft = draft(&source.subject, when, self.clock.now());
+        let version = letters::store(&*self.blobs, &self.campaign, &letter(SUBJECT)).await.unwrap();
+        let draft = Campaign { letter: version, ..draft(SUBJECT, when, self.clock.now()) };
         Campaigns::create(&*self.campaigns, &draft).await.unwrap();
         let started = draft.start(self.clock.now()).unwrap();
         Campaigns::update(&*self.campaigns, &draft, &started).await.unwrap();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 /// The account of SES v2.
 #[derive(Clone)]
 pub struct SesAccount {
-    client: aws_sdk_sesv2::Client,
+    pub(super) client: aws_sdk_sesv2::Client,
 }
 
 impl SesAccount {

@@ -178,6 +178,7 @@ pub(super) fn write_newsletter(newsletter: &Newsletter) -> Result<Item, PortErro
     item.insert(LISTED.into(), AttributeValue::Bool(true));
     set(&mut item, "reply_to", newsletter.reply_to.as_ref().map(|reply_to| s(reply_to.to_string())));
     set(&mut item, "days", newsletter.days.as_ref().map(json).transpose()?);
+    set(&mut item, "archive", newsletter.archive.then_some(AttributeValue::Bool(true)));
     Ok(item)
 }
 
@@ -192,6 +193,7 @@ pub(super) fn read_newsletter(item: &Item) -> Result<Newsletter, PortError> {
         time_zone: parsed(item, "time_zone")?,
         send_at: parsed(item, "send_at")?,
         days: optional_json(item, "days")?,
+        archive: item.contains_key("archive"),
         created_at: time(item, "created_at")?,
     })
 }
@@ -291,6 +293,7 @@ pub(super) fn write_campaign(campaign: &Campaign) -> Result<Item, PortError> {
     item.insert("tenant".into(), s(campaign.tenant.as_str()));
     item.insert("newsletter".into(), s(campaign.newsletter.as_str()));
     item.insert("subject".into(), s(&campaign.subject));
+    item.insert("letter".into(), s(&campaign.letter));
     item.insert("timing".into(), json(&campaign.timing)?);
     item.insert("segment".into(), json(&campaign.segment)?);
     item.insert("state".into(), s(campaign.state.as_str()));
@@ -322,6 +325,7 @@ pub(super) fn read_campaign(item: &Item) -> Result<Campaign, PortError> {
         tenant: parsed(item, "tenant")?,
         newsletter: parsed(item, "newsletter")?,
         subject: text(item, "subject")?.to_owned(),
+        letter: text(item, "letter")?.to_owned(),
         timing: required_json(item, "timing")?,
         segment: required_json(item, "segment")?,
         rules: optional_json(item, "rules")?.unwrap_or_default(),

@@ -4,6 +4,7 @@ mod account;
 mod batch_get;
 mod blobs;
 mod bus;
+mod campaign_list;
 mod campaigns;
 mod changes;
 mod checkpoints;
@@ -15,6 +16,7 @@ mod depths;
 mod due;
 mod files;
 mod groups;
+mod identities;
 mod item;
 mod job_scan;
 mod jobs;
@@ -271,7 +273,7 @@ impl Aws {
         Some(EventBridge::new(aws_sdk_eventbridge::Client::new(&self.config), bus))
     }
 
-    /// The account that SES sends for.
+    /// What SES says of the account and its senders.
     #[must_use]
     pub fn account(&self) -> SesAccount {
         SesAccount::new(aws_sdk_sesv2::Client::new(&self.config))

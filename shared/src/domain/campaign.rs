@@ -128,6 +128,8 @@ pub struct Campaign {
     pub newsletter: NewsletterId,
     /// The subject as written: a template.
     pub subject: String,
+    /// Which version of its letter it sends: see [`letters`](crate::letters).
+    pub letter: String,
     /// When whom is due.
     pub timing: Timing,
     /// Whom it is for.
@@ -181,6 +183,8 @@ pub struct Draft {
     pub newsletter: NewsletterId,
     /// The subject: a template.
     pub subject: String,
+    /// The version of its letter.
+    pub letter: String,
     /// When whom is due.
     pub timing: Timing,
     /// Whom it is for.
@@ -211,12 +215,13 @@ impl Campaign {
     /// A new campaign, not started.
     #[must_use]
     pub fn draft(draft: Draft, now: Timestamp) -> Self {
-        let Draft { id, tenant, newsletter, subject, timing, segment, rules, rate } = draft;
+        let Draft { id, tenant, newsletter, subject, letter, timing, segment, rules, rate } = draft;
         Self {
             id,
             tenant,
             newsletter,
             subject,
+            letter,
             timing,
             segment,
             rules,
@@ -237,6 +242,35 @@ impl Campaign {
             forgiven: Forgiven::default(),
             finished_at: None,
             attention_at: None,
+        }
+    }
+
+    /// Whether its letter may be shown to everybody: it is on its way, or was. One that was withdrawn is not shown.
+    #[must_use]
+    pub fn is_public(&self) -> bool {
+        let state = match (&self.stopped, self.state) {
+            (Some(stop), CampaignState::Paused) => stop.from,
+            (_, state) => state,
+        };
+        matches!(state, CampaignState::Freezing | CampaignState::Sending | CampaignState::Finished)
+    }
+
+    /// The draft with another letter, time, segment or rules.
+    ///
+    /// # Errors
+    /// When it is no draft any more.
+    pub fn revised(
+        &self,
+        subject: String,
+        letter: String,
+        timing: Timing,
+        segment: Segment,
+        rules: Rules,
+    ) -> Result<Self, WrongState> {
+        if self.state == CampaignState::Draft {
+            Ok(Self { subject, letter, timing, segment, rules, ..self.changed() })
+        } else {
+            Err(WrongState(self.state))
         }
     }
 

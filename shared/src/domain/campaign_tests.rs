@@ -30,6 +30,7 @@ fn draft(when: When) -> Campaign {
         tenant: Tenant::parse("t").unwrap(),
         newsletter: newsletter(),
         subject: "s".to_owned(),
+        letter: "l".to_owned(),
         timing,
         segment: Segment::default(),
         rules: Rules::default(),

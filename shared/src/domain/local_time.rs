@@ -37,7 +37,9 @@ impl Zone {
         &self.0
     }
 
-    pub(super) fn rules(&self) -> TimeZone {
+    /// Its rules.
+    #[must_use]
+    pub fn rules(&self) -> TimeZone {
         TimeZone::get(&self.0).unwrap_or(TimeZone::UTC)
     }
 }

@@ -18,6 +18,7 @@ pub mod letter;
 pub mod local_time;
 pub mod pace;
 pub mod people;
+pub mod preflight;
 pub mod rate;
 pub mod schedule;
 pub mod sign_up;

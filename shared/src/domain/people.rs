@@ -68,6 +68,8 @@ pub struct Newsletter {
     pub send_at: SendTime,
     /// The weekdays letters may go out; `None` is every day.
     pub days: Option<Weekdays>,
+    /// Whether its letters are shown to everybody, in an archive and a feed.
+    pub archive: bool,
     /// When it was created.
     pub created_at: Timestamp,
 }

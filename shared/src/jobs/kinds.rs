@@ -1,4 +1,4 @@
-use super::{ConfirmSubscription, Echo, ExportSubscribers, ImportSubscribers, RetryJobs, Webhook, Welcome};
+use super::{ConfirmSubscription, Echo, ExportSubscribers, ImportSubscribers, RetryJobs, TestLetter, Webhook, Welcome};
 use crate::domain::backoff::Backoff;
 use crate::domain::lane::Lane;
 use crate::domain::rate::Policy;
@@ -130,6 +130,7 @@ pub const KINDS: &[Kind] = &[
     of::<Webhook>(Worker::Webhook),
     of::<Welcome>(Worker::Email),
     internal::<ConfirmSubscription>(Worker::Email),
+    internal::<TestLetter>(Worker::Email),
     internal::<RetryJobs>(Worker::Operations),
     internal::<ImportSubscribers>(Worker::Operations),
     internal::<ExportSubscribers>(Worker::Operations),

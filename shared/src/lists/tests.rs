@@ -73,6 +73,7 @@ pub(super) fn weekly() -> Newsletter {
         send_at: "10:00".to_owned().try_into().unwrap(),
         days: None,
         created_at: Timestamp::UNIX_EPOCH,
+        archive: false,
     }
 }
 

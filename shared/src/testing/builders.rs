@@ -1,8 +1,9 @@
 //! A newsletter's people and campaigns, made up.
 
-use crate::domain::address::EmailAddress;
+use crate::domain::address::{EmailAddress, Mailbox};
 use crate::domain::campaign::{Campaign, Draft, Rules};
 use crate::domain::id::{CampaignId, NewsletterId, Tenant};
+use crate::domain::letter::{Body, Letterhead, Manuscript, StoredLetter, Templates};
 use crate::domain::local_time::{Past, SendTime, Timing, When, Whose, Zone};
 use crate::domain::people::{Segment, Subscriber, SubscriberKey, SubscriberStatus};
 use jiff::Timestamp;
@@ -59,6 +60,33 @@ pub fn reader(i: usize) -> Subscriber {
     }
 }
 
+/// A letter of [`newsletter`] that greets its reader.
+///
+/// # Panics
+/// Never: the sender is valid.
+#[must_use]
+pub fn letter(subject: &str) -> StoredLetter {
+    let html = "<p>Dear {{ name or 'reader' }},</p><p>news.</p><p>{{ newsletter.postal_address }} \
+                <a href=\"{{ unsubscribe_url }}\">Unsubscribe</a></p>";
+    let text = "Dear {{ name or 'reader' }},\n\nnews.\n\n{{ newsletter.postal_address }} {{ unsubscribe_url }}\n";
+    StoredLetter {
+        manuscript: Manuscript {
+            subject: subject.to_owned(),
+            body: Body::Html(html.to_owned()),
+            text: Some(text.to_owned()),
+        },
+        templates: Templates { subject: subject.to_owned(), html: html.to_owned(), text: text.to_owned() },
+        head: Letterhead {
+            newsletter: newsletter(),
+            name: "The Weekly".to_owned(),
+            postal_address: "1 Mill Lane, Watertown".to_owned(),
+            from: Mailbox::parse("The Weekly <news@example.com>").expect("a sender"),
+            reply_to: None,
+            archive: false,
+        },
+    }
+}
+
 /// A draft for the readers' 10:00, or the newsletter's in Berlin for those without a zone.
 ///
 /// # Panics
@@ -78,6 +106,7 @@ pub fn draft(subject: &str, when: When, now: Timestamp) -> Campaign {
         tenant: tenant(),
         newsletter: newsletter(),
         subject: subject.to_owned(),
+        letter: String::new(),
         timing,
         segment: Segment::default(),
         rules: Rules::default(),

@@ -1,6 +1,8 @@
 //! What every implementation of a port must do, in memory and on AWS alike. Each function panics with what differs.
 
+mod account;
 mod blobs;
+mod campaign_list;
 mod campaigns;
 mod keys;
 mod limits;
@@ -11,7 +13,9 @@ mod schedules;
 mod sign_ups;
 mod suppressions;
 
+pub use account::account;
 pub use blobs::{blobs, files};
+pub use campaign_list::campaign_list;
 pub use campaigns::{campaigns, chunks, pace, send_line};
 pub use keys::{hash_keys, keys, token_keys};
 pub use limits::limits;
@@ -307,8 +311,8 @@ pub async fn mail_ledger(ledger: &dyn MailLedger, salt: &str, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use crate::testing::{
-        MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryLimits, MemoryMailLedger, MemoryNewsletters, MemoryPace,
-        MemorySchedules, MemorySubscribers, MemoryUsers,
+        MemoryAccount, MemoryCampaignList, MemoryCampaigns, MemoryCheckpoints, MemoryJobs, MemoryLimits,
+        MemoryMailLedger, MemoryNewsletters, MemoryPace, MemorySchedules, MemorySubscribers, MemoryUsers,
     };
     use jiff::Timestamp;
 
@@ -334,6 +338,13 @@ mod tests {
     #[tokio::test]
     async fn the_mail_ledger_in_memory_conforms() {
         super::mail_ledger(&MemoryMailLedger::default(), "t", Timestamp::from_second(1_800_000_000).unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn the_account_and_the_list_of_campaigns_in_memory_conform() {
+        let account = MemoryAccount::default();
+        super::account(&account, &account).await;
+        super::campaign_list(&MemoryCampaignList::default(), "t").await;
     }
 
     #[tokio::test]

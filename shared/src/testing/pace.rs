@@ -1,7 +1,6 @@
 use super::Faults;
-use crate::domain::account::{Account, Enforcement};
 use crate::domain::pace::{Cut, Grant, Line, SendRate, grant};
-use crate::ports::{Pace, PortError, SendLine, SendingAccount, Written};
+use crate::ports::{Pace, PortError, SendLine, Written};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -73,43 +72,5 @@ impl SendLine for MemoryPace {
         self.faults.before("heard").await?;
         self.with(name, |line| line.heard_at = line.heard_at.max(Some(at)));
         self.faults.after("heard").await
-    }
-}
-
-/// The mail service's account, as the test sets it: in good standing, without limits.
-#[derive(Clone)]
-pub struct MemoryAccount {
-    /// What it is.
-    pub account: Arc<Mutex<Account>>,
-    /// What goes wrong with each call.
-    pub faults: Faults,
-}
-
-impl Default for MemoryAccount {
-    fn default() -> Self {
-        let account = Account {
-            production_access: true,
-            sending_enabled: true,
-            enforcement: Enforcement::Healthy,
-            max_send_rate: 10_000.0,
-            max_24_hours: None,
-            sent_24_hours: 0.0,
-        };
-        Self { account: Arc::new(Mutex::new(account)), faults: Faults::default() }
-    }
-}
-
-impl MemoryAccount {
-    /// Changes it.
-    pub fn set(&self, change: impl FnOnce(&mut Account)) {
-        change(&mut self.account.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-}
-
-#[async_trait]
-impl SendingAccount for MemoryAccount {
-    async fn account(&self) -> Result<Account, PortError> {
-        self.faults.before("account").await?;
-        Ok(*self.account.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -105,6 +105,13 @@ pub struct MemoryNewsletters {
     pub faults: Faults,
 }
 
+impl MemoryNewsletters {
+    /// Changes a newsletter that is there.
+    pub fn replace(&self, id: &NewsletterId, change: impl FnOnce(&mut Newsletter)) {
+        self.all.with(|all| all.get_mut(id).map(change));
+    }
+}
+
 #[async_trait]
 impl Newsletters for MemoryNewsletters {
     async fn add(&self, newsletter: &Newsletter) -> Result<Added<Newsletter>, PortError> {

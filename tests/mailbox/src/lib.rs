@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! ses.rs       the protocol: what SendEmail accepts, refuses and answers      raw.rs  MIME messages
+//! identities.rs  the senders it knows
 //! store.rs     the mails kept, and their file
 //! api.rs       JSON for tests and scripts
 //! pages.rs     the inbox
@@ -13,6 +14,7 @@
 
 mod api;
 mod feedback;
+mod identities;
 mod mail;
 mod pages;
 mod raw;

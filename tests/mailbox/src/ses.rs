@@ -1,5 +1,5 @@
-//! The part of the SES v2 protocol (REST JSON) the mailbox speaks: `SendEmail` with simple and raw messages, and
-//! `GetAccount`. Every other operation is answered as unknown.
+//! The part of the SES v2 protocol (REST JSON) the mailbox speaks: `SendEmail` with simple and raw messages, `GetAccount` and
+//! `GetEmailIdentity`. Every other operation is answered as unknown.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::mail::{self, Attachment, Header, Mail, check_address};
-use crate::{App, raw};
+use crate::{App, identities, raw};
 
 /// SES takes messages of 40 MB; base64 makes a raw one a third longer.
 const MAX_BODY: usize = 56 << 20;
@@ -37,6 +37,7 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/email/outbound-emails", post(send_email))
         .route("/email/account", get(get_account))
+        .route("/email/identities/{name}", get(identities::get))
         .fallback(unknown_operation)
         .method_not_allowed_fallback(unknown_operation)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -45,10 +46,10 @@ pub(crate) fn routes() -> Router<App> {
 
 /// A refusal in SES's form: its name in `x-amzn-ErrorType`, its words in `message`.
 #[derive(Debug, PartialEq)]
-struct Refused {
-    status: StatusCode,
-    kind: &'static str,
-    message: String,
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
 }
 
 impl Refused {
@@ -79,7 +80,7 @@ async fn unknown_operation() -> Refused {
     Refused {
         status: StatusCode::NOT_FOUND,
         kind: "UnknownOperationException",
-        message: "The mailbox knows the operations SendEmail and GetAccount".to_owned(),
+        message: "The mailbox knows the operations SendEmail, GetAccount and GetEmailIdentity".to_owned(),
     }
 }
 
@@ -287,6 +288,9 @@ fn fill_raw(mail: &mut Mail, raw: Raw) -> Result<(), Refused> {
 fn check_people(mail: &Mail) -> Result<(), Refused> {
     if mail.from.is_empty() {
         return Err(Refused::bad_request("FromEmailAddress is required"));
+    }
+    if !identities::is_verified(&mail.from) {
+        return Err(Refused::rejected("Email address is not verified. The following identities failed the check"));
     }
     let recipients = mail.to.len() + mail.cc.len() + mail.bcc.len();
     if recipients == 0 {

@@ -62,6 +62,13 @@ async fn the_outbox_table_conforms() {
 }
 
 #[tokio::test]
+async fn the_account_conforms() {
+    let _gate = super::shared().await;
+    let account = Inside::from_env().await.aws.account();
+    conformance::account(&account, &account).await;
+}
+
+#[tokio::test]
 async fn the_mail_ledger_conforms() {
     let (_gate, (salt, now)) = (super::shared().await, salt());
     let inside = Inside::from_env().await;
@@ -79,6 +86,7 @@ async fn the_mail_table_conforms() {
     conformance::subscribers(&mail, &salt, now).await;
     conformance::sign_ups(&mail, &salt, now).await;
     conformance::campaigns(&mail, &mail, &salt, now).await;
+    conformance::campaign_list(&mail, &salt).await;
     conformance::chunks(&mail, &mail, &salt, now).await;
     conformance::pace(&mail, &salt, now).await;
     conformance::send_line(&mail, &mail, &format!("{salt}-line"), now).await;

@@ -12,6 +12,7 @@ mod crashes;
 mod job_operations;
 mod jobs;
 mod lanes;
+mod letters;
 mod limits;
 mod operator;
 mod outbox;

@@ -1,7 +1,9 @@
 //! A campaign as the API shows it.
 
+use crate::compose::BodyFields;
 use jiff::Timestamp;
 use millrace::domain::campaign::{CampaignState, Stop};
+use millrace::domain::letter::{Body, Manuscript};
 use millrace::domain::local_time::{When, Whose};
 use millrace::domain::pace::SendRate;
 use millrace::ports::CampaignView;
@@ -26,6 +28,25 @@ pub struct SendView {
     /// `recipient` or `newsletter`.
     #[schema(example = "recipient")]
     pub zone: String,
+}
+
+/// A letter as it was written.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct LetterView {
+    /// The subject, a template.
+    pub subject: String,
+    /// The body, in one language.
+    #[schema(value_type = BodyFields)]
+    pub body: Body,
+    /// The text part, a template; made from the body when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+impl From<Manuscript> for LetterView {
+    fn from(written: Manuscript) -> Self {
+        Self { subject: written.subject, body: written.body, text: written.text }
+    }
 }
 
 /// How many recipients are in which state.
@@ -95,6 +116,10 @@ pub struct CampaignAnswer {
     /// When it goes out.
     pub send: SendView,
     /// `draft`, `scheduled`, `freezing`, `sending`, `paused`, `finished`, `cancelled` or `halted`.
+    /// The letter as it was written. Only with `include=letter`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<LetterView>,
+    /// `draft`, `scheduled`, `freezing`, `sending` or `finished`.
     #[schema(example = "draft")]
     pub state: String,
     /// Whether the audience is complete. Until then `total` grows.
@@ -158,6 +183,7 @@ impl CampaignAnswer {
                     Whose::Newsletter => "newsletter".to_owned(),
                 },
             },
+            letter: None,
             state: campaign.state.as_str().to_owned(),
             frozen: campaign.frozen,
             // A page of the audience and its counts are two items, which may be read on both sides of a write.

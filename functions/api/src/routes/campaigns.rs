@@ -2,24 +2,27 @@
 
 use crate::app::Api;
 use crate::auth::{AudienceRead, AudienceWrite, Caller};
+use crate::compose::{self, BodyFields, LetterBody};
 use crate::extract::{Body, Id};
 use crate::fields::Tags;
 use crate::problem::{Answer, BodyProblems, Fault, KeyProblems, NotFound, Problem, ProblemBody, ServiceProblems};
-use crate::routes::campaign_view::CampaignAnswer;
-use crate::routes::newsletters;
+use crate::query;
+use crate::routes::campaign_view::{CampaignAnswer, LetterView};
+use crate::routes::{newsletters, preflight};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::{Timestamp, civil::Date};
 use millrace::domain::campaign::{Campaign, CampaignState, Counts, Draft, Rules, StartRefused};
 use millrace::domain::chunk::Uncertain;
 use millrace::domain::id::{CampaignId, NewsletterId, Tenant};
-use millrace::domain::letter::{Letter, LetterError, LetterSource, Part};
+use millrace::domain::letter::{Letterhead, Manuscript, StoredLetter};
 use millrace::domain::local_time::{Past, Timing, When, Whose};
 use millrace::domain::pace::{InvalidRate, SendRate};
 use millrace::domain::people::{Newsletter, Segment};
 use millrace::jobs::CampaignHint;
+use millrace::letters;
 use millrace::ports::{CampaignView, PortError, Written};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -42,10 +45,12 @@ pub struct CampaignRequest {
     newsletter: NewsletterId,
     /// The subject, a template.
     subject: String,
-    /// The letter. A template may use `name` (empty when unknown), `email`, `unsubscribe_url`, `newsletter.name` and
-    /// `newsletter.postal_address`; it must show the last and `unsubscribe_url`.
+    /// The letter. Templates may use `name` (empty when unknown), `email`, `tags`, `unsubscribe_url`, `archive_url` (empty
+    /// unless the letter is shown in the newsletter's archive), `newsletter.name` and `newsletter.postal_address`; the tags
+    /// are `if`, `for`, `set`, `with` and `raw`. A letter must show `unsubscribe_url` and `newsletter.postal_address`.
+    #[schema(value_type = BodyFields)]
     body: LetterBody,
-    /// The text part, a template; made from the HTML when absent.
+    /// The text part, a template; made from the body when absent.
     #[serde(default)]
     text: Option<String>,
     /// Whom of the active subscribers it is for; all when absent.
@@ -77,16 +82,8 @@ impl TryFrom<f64> for RateField {
     }
 }
 
-/// The letter.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object")]
-pub struct LetterBody {
-    /// HTML, a template.
-    html: String,
-}
-
 /// Whom a letter is for. An empty or absent list asks for nothing.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct SegmentRequest {
     /// At least one of these tags; at most 20.
@@ -99,8 +96,14 @@ pub struct SegmentRequest {
     tags_all: Tags,
 }
 
+impl From<SegmentRequest> for Segment {
+    fn from(request: SegmentRequest) -> Self {
+        Self { tags_any: request.tags_any.0, tags_all: request.tags_all.0 }
+    }
+}
+
 /// When a letter goes out.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 pub struct SendRequest {
     /// `now`: when it is started. `next`: at the newsletter's next time of day. Or a date, `YYYY-MM-DD`: at that time of
@@ -134,7 +137,26 @@ impl TryFrom<u8> for LateHours {
     }
 }
 
-#[derive(Debug, Deserialize)]
+impl SendRequest {
+    /// How late a start may be.
+    pub(crate) fn late_hours(&self) -> u8 {
+        self.late_hours.map_or(Rules::default().late_hours, |hours| hours.0)
+    }
+
+    /// The time, by a newsletter's clock.
+    pub(crate) fn timing(self, newsletter: &Newsletter) -> Timing {
+        Timing {
+            when: self.when.0,
+            whose: self.zone.unwrap_or(Whose::Recipient),
+            send_at: newsletter.send_at,
+            time_zone: newsletter.time_zone.clone(),
+            days: newsletter.days.clone(),
+            past: self.past,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 struct WhenText(When);
 
@@ -153,8 +175,8 @@ impl TryFrom<String> for WhenText {
 
 /// Create a campaign. It is a draft until it is started.
 ///
-/// The letter is checked: every placeholder exists, and it shows the link that unsubscribes and the postal address. It
-/// keeps what it takes from its newsletter now.
+/// The letter is checked: every placeholder exists, and it shows the link that unsubscribes and the postal address. What it
+/// takes from its newsletter it takes when it is started.
 #[utoipa::path(
     post, path = "/v1/campaigns", operation_id = "create_campaign", tag = "newsletters", security(("key" = ["audience:write"])),
     request_body = CampaignRequest,
@@ -172,12 +194,12 @@ pub async fn create(
     let newsletter = newsletters::find(&api, &caller.tenant, &request.newsletter).await?;
     let newsletter =
         newsletter.ok_or_else(|| Problem::invalid(vec![Fault::at("/newsletter", "there is no such newsletter")]))?;
-    let (draft, letter) = compose(caller.tenant, newsletter, request, now)?;
-    let campaign = Campaign::draft(draft, now);
+    let (draft, letter) = draft(caller.tenant, &newsletter, request, now)?;
 
-    // The letter first: whoever finds the campaign finds its letter.
-    let body = serde_json::to_vec(&letter).map_err(|_| Problem::internal())?;
-    api.intake.blobs.put_new(&LetterSource::blob_key(&campaign.id), body, "application/json").await?;
+    // The letter first, the list next: whoever finds the campaign finds its letter, and every campaign is listed.
+    let version = letters::store(&*api.intake.blobs, &draft.id, &letter).await?;
+    api.campaign_list.list(&draft.tenant, &draft.newsletter, &draft.id).await?;
+    let campaign = Campaign::draft(Draft { letter: version, ..draft }, now);
     // The identifier is fresh: if one was there, it is from a first try of this very request.
     api.campaigns.create(&campaign).await?;
     let location = format!("/v1/campaigns/{}", campaign.id);
@@ -185,67 +207,43 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(answer)).into_response())
 }
 
-fn compose(
+/// The draft without its letter's version, and the letter.
+fn draft(
     tenant: Tenant,
-    newsletter: Newsletter,
+    newsletter: &Newsletter,
     request: CampaignRequest,
     now: Timestamp,
-) -> Answer<(Draft, LetterSource)> {
+) -> Answer<(Draft, StoredLetter)> {
+    let rules = Rules { late_hours: request.send.late_hours(), uncertain: request.uncertain };
+    let timing = request.send.timing(newsletter);
     let mut faults = Vec::new();
-    let timing = Timing {
-        when: request.send.when.0,
-        whose: request.send.zone.unwrap_or(Whose::Recipient),
-        send_at: newsletter.send_at,
-        time_zone: newsletter.time_zone,
-        days: newsletter.days,
-        past: request.send.past,
-    };
-    let rules = Rules {
-        late_hours: request.send.late_hours.map_or(Rules::default().late_hours, |hours| hours.0),
-        uncertain: request.uncertain,
-    };
     if let Err(why) = timing.opens(now) {
         faults.push(Fault::at("/send/when", why.to_string()));
     }
-    let letter = LetterSource {
-        subject: request.subject.clone(),
-        html: request.body.html,
-        text: request.text,
-        newsletter_name: newsletter.name,
-        postal_address: newsletter.postal_address,
-        from: newsletter.from,
-        reply_to: newsletter.reply_to,
+    let written = Manuscript { subject: request.subject.clone(), body: request.body.0, text: request.text };
+    let letter = match compose::letter(written, Letterhead::of(newsletter)) {
+        Ok(letter) if faults.is_empty() => letter,
+        Ok(_) => return Err(Problem::invalid(faults)),
+        Err(more) => return Err(Problem::invalid([faults, more].concat())),
     };
-    if let Err(error) = Letter::compile(&letter) {
-        faults.push(letter_fault(&error));
-    }
-    if !faults.is_empty() {
-        return Err(Problem::invalid(faults));
-    }
-    let segment = request.segment.map(|segment| Segment { tags_any: segment.tags_any.0, tags_all: segment.tags_all.0 });
     let draft = Draft {
         id: CampaignId::from_uuid(uuid::Uuid::now_v7()),
         tenant,
-        newsletter: newsletter.id,
+        newsletter: newsletter.id.clone(),
         subject: request.subject,
+        letter: String::new(),
         timing,
-        segment: segment.unwrap_or_default(),
+        segment: request.segment.map(Into::into).unwrap_or_default(),
         rules,
         rate: request.rate.map(|rate| rate.0),
     };
     Ok((draft, letter))
 }
 
-fn letter_fault(error: &LetterError) -> Fault {
-    let pointer = match error.part {
-        Part::Subject => "/subject",
-        Part::Html => "/body/html",
-        Part::Text => "/text",
-    };
-    let line = error.line.map(|line| format!("line {line}: ")).unwrap_or_default();
-    Fault::at(pointer, format!("{line}{}", error.problem))
-}
-
+/// The tenant's campaign of this identifier.
+///
+/// # Errors
+/// When there is none, or the table cannot be read.
 pub(crate) async fn find(api: &Api, tenant: &Tenant, id: &CampaignId) -> Answer<CampaignView> {
     let found = api.campaigns.get(id).await?.filter(|view| view.campaign.tenant == *tenant);
     found.ok_or_else(Problem::not_found)
@@ -254,18 +252,52 @@ pub(crate) async fn find(api: &Api, tenant: &Tenant, id: &CampaignId) -> Answer<
 /// See a campaign and how far it is.
 #[utoipa::path(
     get, path = "/v1/campaigns/{id}", operation_id = "show_campaign", tag = "newsletters", security(("key" = ["audience:read"])),
-    params(("id" = String, Path, description = "The campaign")),
-    responses((status = 200, body = CampaignAnswer), NotFound, KeyProblems, ServiceProblems)
+    params(
+        ("id" = String, Path, description = "The campaign"),
+        ("include" = Option<String>, Query, description = "`letter`: the letter as it was written too")
+    ),
+    responses(
+        (status = 200, body = CampaignAnswer),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json",
+         description = "A parameter is unknown or not as it must be; `errors` tells which"),
+        NotFound, KeyProblems, ServiceProblems
+    )
 )]
 pub async fn show(
     caller: Caller<AudienceRead>,
     State(api): State<Arc<Api>>,
     Id(id): Id<CampaignId>,
+    query: Query<Vec<(String, String)>>,
 ) -> Answer<Json<CampaignAnswer>> {
-    Ok(Json(CampaignAnswer::new(&find(&api, &caller.tenant, &id).await?)))
+    let mut letter = false;
+    let include = |_: &str, value: String| match value.as_str() {
+        "letter" => {
+            letter = true;
+            Ok(())
+        }
+        _ => Err("may be `letter`".to_owned()),
+    };
+    query::read(query.0, &["include"], include).map_err(Problem::invalid)?;
+    let view = find(&api, &caller.tenant, &id).await?;
+    let mut answer = CampaignAnswer::new(&view);
+    if letter {
+        answer.letter = Some(LetterView::from(stored(&api, &view.campaign).await?.manuscript));
+    }
+    Ok(Json(answer))
+}
+
+/// The letter of a campaign.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) async fn stored(api: &Api, campaign: &Campaign) -> Answer<StoredLetter> {
+    Ok(letters::load(&*api.intake.blobs, &letters::key(&campaign.id, &campaign.letter)).await?)
 }
 
 /// Start a campaign.
+///
+/// The draft takes what it takes from its newsletter now, and is looked at as `GET /v1/campaigns/{id}/preflight` does: with a
+/// finding that is an error it does not start.
 ///
 /// Starting one that is under way (`scheduled`, `freezing` or `sending`) changes nothing and is answered 202 like the first
 /// start, so that a start whose answer was lost can be asked for again. A campaign that is over, or whose date has passed,
@@ -277,6 +309,8 @@ pub async fn show(
         (status = 202, body = CampaignAnswer, description = "It is under way"),
         (status = 409, body = ProblemBody, content_type = "application/problem+json",
          description = "It is over, or its date has passed"),
+        (status = 422, body = ProblemBody, content_type = "application/problem+json",
+         description = "The preflight found errors; each says what to do"),
         NotFound, KeyProblems, ServiceProblems
     )
 )]
@@ -288,7 +322,11 @@ pub async fn start(
     for _ in 0..TRIES {
         let now = api.now();
         let mut view = find(&api, &caller.tenant, &id).await?;
-        match view.campaign.start(now) {
+        let ready = match view.campaign.state {
+            CampaignState::Draft => preflight::enforce(&api, &view.campaign).await?,
+            _ => view.campaign.clone(),
+        };
+        match ready.start(now) {
             Ok(after) => match api.campaigns.update(&view.campaign, &after).await? {
                 Written::Done => view.campaign = after,
                 Written::Stale => continue,

@@ -1,7 +1,12 @@
 //! One file for each part of the API: its routes, and beside them what they take and give.
 
+pub mod archive;
 pub mod bulk_retry;
+pub mod campaign_change;
+pub mod campaign_list;
+pub mod campaign_preview;
 pub mod campaign_run;
+pub mod campaign_test;
 pub mod campaign_view;
 pub mod campaigns;
 pub mod confirm;
@@ -14,6 +19,7 @@ pub mod jobs;
 pub mod kinds;
 pub mod meta;
 pub mod newsletters;
+pub mod preflight;
 pub mod recipients;
 pub mod schedules;
 pub mod stats;

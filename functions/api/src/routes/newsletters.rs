@@ -50,6 +50,10 @@ pub struct NewsletterRequest {
     #[serde(default)]
     #[schema(value_type = Option<Vec<String>>)]
     days: Option<Weekdays>,
+    /// Whether its letters are shown to everybody, at `/archive/{newsletter}` and in a feed; not when absent. Letters to a
+    /// segment are not.
+    #[serde(default)]
+    archive: bool,
 }
 
 /// What is to be changed of a newsletter. What is left out stays as it is. Campaigns that are there keep what they took from
@@ -134,6 +138,8 @@ pub struct NewsletterView {
     /// The weekdays letters may go out; every day when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub days: Option<Vec<String>>,
+    /// Whether its letters are shown to everybody.
+    pub archive: bool,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -150,6 +156,7 @@ impl From<Newsletter> for NewsletterView {
             time_zone: newsletter.time_zone.to_string(),
             send_at: newsletter.send_at.to_string(),
             days: newsletter.days.map(Into::into),
+            archive: newsletter.archive,
             created_at: newsletter.created_at,
         }
     }
@@ -187,6 +194,7 @@ pub async fn create(
         time_zone: request.time_zone,
         send_at: request.send_at,
         days: request.days,
+        archive: request.archive,
         created_at: api.now(),
     };
     // The identifier is fresh: if one was there, it is from a first try of this very request.

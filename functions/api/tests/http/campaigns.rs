@@ -1,12 +1,12 @@
 use crate::site::Site;
 use millrace::domain::id::CampaignId;
-use millrace::domain::letter::LetterSource;
 use millrace::jobs::CampaignHint;
-use millrace::ports::{Blobs, Campaigns, Written};
+use millrace::letters;
+use millrace::ports::{Campaigns, Written};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const HTML: &str =
+pub(crate) const HTML: &str =
     "<p>Hello {{ name }}</p><p>{{ newsletter.postal_address }}</p><a href=\"{{ unsubscribe_url }}\">Out</a>";
 
 /// A campaign as a caller sends it, for now.
@@ -14,7 +14,7 @@ pub(crate) fn letter(newsletter: &str) -> Value {
     json!({"newsletter": newsletter, "subject": "News", "body": {"html": HTML}, "send": {"when": "now"}})
 }
 
-fn id(campaign: &Value) -> CampaignId {
+pub(crate) fn id(campaign: &Value) -> CampaignId {
     CampaignId::parse(campaign["id"].as_str().unwrap()).unwrap()
 }
 
@@ -32,9 +32,10 @@ async fn a_campaign_is_a_draft_with_its_letter() {
     assert_eq!(draft["send"], json!({"when": "next", "zone": "newsletter"}));
     assert_eq!(site.get(reply.header("location").unwrap()).await.expect(200).json(), draft);
 
-    let stored = site.blobs.get(&LetterSource::blob_key(&id(&draft))).await.unwrap().unwrap();
-    let stored: LetterSource = serde_json::from_slice(&stored).unwrap();
-    assert_eq!((stored.html.as_str(), stored.newsletter_name.as_str()), (HTML, "The Mill & Wheel"));
+    let campaign = site.campaigns.meta(&id(&draft)).await.unwrap().unwrap();
+    let stored = letters::load(&site.blobs, &letters::key(&campaign.id, &campaign.letter)).await.unwrap();
+    assert_eq!((stored.manuscript.body.source(), stored.head.name.as_str()), (HTML, "The Mill & Wheel"));
+    assert!(stored.templates.html.contains("{{ newsletter.postal_address }}"), "{}", stored.templates.html);
     assert!(site.run.all().is_empty());
 }
 
@@ -60,8 +61,11 @@ async fn letters_and_times_are_checked() {
     check(json!({"newsletter": "nl_unknown"}), &["/newsletter"]).await;
     check(json!({"subject": ""}), &["/subject"]).await;
     check(json!({"subject": "{{ nmae }}"}), &["/subject"]).await;
-    check(json!({"body": {}}), &["/body/html"]).await;
-    check(json!({"body": {"mjml": "<mjml></mjml>"}}), &["/body/html", "/body/mjml"]).await;
+    check(json!({"body": {}}), &["/body"]).await;
+    check(json!({"body": {"html": HTML, "markdown": "x"}}), &["/body"]).await;
+    check(json!({"body": {"mjml": "<mjml></mjml>"}}), &["/body/mjml"]).await;
+    check(json!({"body": {"pdf": "x"}}), &["/body", "/body/pdf"]).await;
+    check(json!({"body": {"markdown": "no link"}}), &["/body/markdown"]).await;
     check(json!({"body": {"html": "<p>no link</p>"}}), &["/body/html"]).await;
     check(json!({"body": {"html": "{% for %}"}}), &["/body/html"]).await;
     check(json!({"text": "{{ nobody }}"}), &["/text"]).await;

@@ -22,7 +22,11 @@ async fn routes_and_document_are_the_same() {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
             let request = Request::builder()
                 .method(&method)
-                .uri(path.replace("{id}", "x").replace("{name}", "x"))
+                .uri(
+                    ["{id}", "{name}", "{newsletter}", "{campaign}"]
+                        .iter()
+                        .fold(path.clone(), |path, id| path.replace(id, "x")),
+                )
                 .header(header::AUTHORIZATION, format!("Bearer {}", site.key));
             let reply = site.send(request.body(Body::empty()).unwrap()).await;
             assert_eq!(reply.status != 405, documented, "{method} {path}: {}", reply.status);
@@ -168,6 +172,12 @@ async fn examples_work() {
     site.finish_sent(&campaign).await;
     site.post(&format!("{campaign}/resend"), example("ResendRequest")).await.expect(202);
     tried.extend(["RateRequest", "ResendRequest"]);
+    let draft = site.post("/v1/campaigns", example("CampaignRequest")).await.expect(201).json();
+    let draft = format!("/v1/campaigns/{}", draft["id"].as_str().unwrap());
+    site.patch(&draft, example("CampaignPatch")).await.expect(200);
+    site.post(&format!("{draft}/preview"), example("PreviewRequest")).await.expect(200);
+    site.post(&format!("{draft}/test"), example("TestRequest")).await.expect(202);
+    tried.extend(["PreviewRequest", "TestRequest"]);
     for (path, item) in document["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
@@ -228,6 +238,12 @@ async fn answers_are_as_described() {
     let campaign = site.post("/v1/campaigns", crate::campaigns::letter(&newsletter)).await.json();
     check("CampaignAnswer", &campaign);
     check("CountsView", &campaign["counts"]);
+    let draft = format!("/v1/campaigns/{}", campaign["id"].as_str().unwrap());
+    check("LetterView", &site.get(&format!("{draft}?include=letter")).await.json()["letter"]);
+    check("CampaignPage", &site.get("/v1/campaigns?limit=1").await.expect(200).json());
+    let preview = site.get(&format!("{draft}/preview")).await.expect(200).json();
+    check("Preview", &preview);
+    check("HeaderView", &preview["headers"][0]);
     let campaign = site.running(3).await;
     let paused = site.post(&format!("{campaign}/pause"), json!({})).await.expect(200).json();
     check("CampaignAnswer", &paused);
@@ -235,6 +251,11 @@ async fn answers_are_as_described() {
     let page = site.get(&format!("{campaign}/recipients?limit=1")).await.expect(200).json();
     check("RecipientPage", &page);
     check("RecipientView", &page["recipients"][0]);
+    site.account.know("example.com", None);
+    site.account.know("news@example.com", None);
+    let preflight = site.get(&format!("{draft}/preflight")).await.expect(200).json();
+    check("PreflightAnswer", &preflight);
+    check("FindingView", &preflight["findings"][0]);
     let problem = site.post("/v1/users", json!({})).await.json();
     check("ProblemBody", &problem);
     check("Fault", &problem["errors"][0]);

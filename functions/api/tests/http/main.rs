@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+mod archive;
 mod bulk_retry;
 mod campaign_run;
 mod campaigns;
@@ -15,6 +16,7 @@ mod job_list;
 mod job_operations;
 mod jobs;
 mod keys;
+mod letters;
 mod newsletters;
 mod people;
 mod schedules;

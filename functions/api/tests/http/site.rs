@@ -16,9 +16,9 @@ use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey};
 use millrace::ports::Clock;
 use millrace::queues::JobQueues;
 use millrace::testing::{
-    ManualClock, MemoryBlobs, MemoryCampaigns, MemoryCounters, MemoryDepths, MemoryGroups, MemoryJobs, MemoryKeys,
-    MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules, MemorySignUps, MemorySubscribers,
-    MemorySuppressions, MemoryUsers,
+    ManualClock, MemoryAccount, MemoryBlobs, MemoryCampaignList, MemoryCampaigns, MemoryCounters, MemoryDepths,
+    MemoryGroups, MemoryJobs, MemoryKeys, MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules, MemorySignUps,
+    MemorySubscribers, MemorySuppressions, MemoryUsers,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
@@ -44,6 +44,8 @@ pub(crate) struct Site {
     pub(crate) sign_ups: MemorySignUps,
     pub(crate) suppressions: MemorySuppressions,
     pub(crate) campaigns: MemoryCampaigns,
+    pub(crate) campaign_list: MemoryCampaignList,
+    pub(crate) account: MemoryAccount,
     pub(crate) keys: MemoryKeys,
     /// A key of the tenant `acme` that opens everything.
     pub(crate) key: String,
@@ -116,6 +118,7 @@ impl Site {
         let (sign_ups, suppressions) = (MemorySignUps::default(), MemorySuppressions::default());
         let (keys, schedules) = (MemoryKeys::default(), MemorySchedules::default());
         let operations = queues.get("operations");
+        let (campaign_list, account) = (MemoryCampaignList::default(), MemoryAccount::default());
         let key = keys.seed(1, &tenant("acme"), &[Scope::Admin]);
         let rival = keys.seed(2, &tenant("rival"), &[Scope::Admin]);
         let job_queues = JobQueues::open(|name| queues.open(name));
@@ -134,6 +137,10 @@ impl Site {
             files: Arc::new(blobs.clone()),
             campaigns: Arc::new(campaigns.clone()),
             chunks: Arc::new(campaigns.clone()),
+            campaign_list: Arc::new(campaign_list.clone()),
+            account: Arc::new(account.clone()),
+            identities: Arc::new(account.clone()),
+            public_url: "https://api.example.com".to_owned(),
             run: Arc::new(run.clone()),
             keys: KeyRing::new(Arc::new(keys.clone())),
             tokens: TokenBox::new(Arc::new(keys.clone()), TokenKey::generate(&[5; TOKEN_KEY_BYTES])),
@@ -163,6 +170,8 @@ impl Site {
             sign_ups,
             suppressions,
             campaigns,
+            campaign_list,
+            account,
             keys,
             key,
             rival,
@@ -190,7 +199,9 @@ impl Site {
         let (status, said) = (reply.status, format!("{method} {path} -> {}", reply.status));
         assert!(reply.header("x-request-id").is_some_and(|id| !id.is_empty()), "{said}");
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{said}");
-        assert_eq!(reply.header("cache-control"), Some("no-store"), "{said}");
+        let public = path.starts_with("/archive/") && status.is_success();
+        let cached = if public { "public, max-age=300" } else { "no-store" };
+        assert_eq!(reply.header("cache-control"), Some(cached), "{said}");
         let content_type = reply.header("content-type").unwrap_or_default();
         let is_page = content_type.starts_with("text/html");
         if (status.is_client_error() || status.is_server_error()) && !is_page && *method != Method::HEAD {
@@ -321,6 +332,7 @@ pub(crate) fn operation<'a>(document: &'a Value, method: &Method, path: &str) ->
         a.len() == b.len() && a.iter().zip(&b).all(|(t, p)| t == p || (t.starts_with('{') && !p.is_empty()))
     };
     let paths = document["paths"].as_object().unwrap();
-    let (_, item) = paths.iter().find(|(template, _)| fits(template))?;
+    // Of two that fit, the one with fewer names in braces.
+    let (_, item) = paths.iter().filter(|(template, _)| fits(template)).min_by_key(|(t, _)| t.matches('{').count())?;
     item.get(method.as_str().to_lowercase())
 }

@@ -27,6 +27,7 @@ fn draft(salt: &str, name: &str, now: Timestamp) -> Campaign {
         tenant: Tenant::parse("conformance").expect("a tenant"),
         newsletter: NewsletterId::derived(&[salt]),
         subject: "Hällo {{ name }}".into(),
+        letter: "0123456789abcdef0123456789abcdef".into(),
         timing,
         segment: Segment { tags_any: vec!["a".into()], tags_all: Vec::new() },
         rules: Rules { late_hours: 3, uncertain: Uncertain::Hold },

@@ -70,12 +70,14 @@ pub async fn newsletters(store: &dyn Newsletters, salt: &str, now: Timestamp) {
         time_zone: zone("Europe/Berlin"),
         send_at: SendTime::parse("10:00").expect("a time"),
         days: None,
+        archive: false,
         created_at: now,
     };
     let full = Newsletter {
         id: NewsletterId::derived(&[salt, "full"]),
         reply_to: Some(Mailbox::parse("desk@example.com").expect("an address")),
         days: Some(Weekdays::parse(["tue", "thu"]).expect("days")),
+        archive: true,
         ..plain.clone()
     };
     for newsletter in [plain.clone(), full.clone()] {

@@ -1,0 +1,1 @@
+//! How fast letters are personalised: `make bench-letters`.
