@@ -241,6 +241,7 @@ pub(super) fn newsletter_changes(change: &NewsletterChange) -> Result<Changes, P
     set("postal_address", change.postal_address.as_ref().map(|address| Some(s(address))));
     set("time_zone", change.time_zone.as_ref().map(|zone| Some(s(zone.as_str()))));
     set("send_at", change.send_at.as_ref().map(|time| Some(s(time.to_string()))));
+    set("archive", change.archive.map(|archive| archive.then_some(AttributeValue::Bool(true))));
     set("days", change.days.as_ref().map(|days| days.as_ref().map(json).transpose()).transpose()?);
     Ok(changes)
 }

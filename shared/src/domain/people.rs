@@ -91,6 +91,8 @@ pub struct NewsletterChange {
     pub send_at: Option<SendTime>,
     /// The weekdays letters may go out.
     pub days: Option<Option<Weekdays>>,
+    /// Whether its letters are shown to everybody.
+    pub archive: Option<bool>,
 }
 
 impl NewsletterChange {
@@ -105,6 +107,7 @@ impl NewsletterChange {
             time_zone: self.time_zone.clone().unwrap_or(newsletter.time_zone),
             send_at: self.send_at.unwrap_or(newsletter.send_at),
             days: self.days.unwrap_or(newsletter.days),
+            archive: self.archive.unwrap_or(newsletter.archive),
             ..newsletter
         }
     }

@@ -5,7 +5,7 @@
 //! of it by every HTML parser. Inside an attribute, a comment, a title or a style sheet it becomes a word like an expression.
 
 use super::scan::{Kind, Piece, delimiter};
-use super::{Flaw, Place};
+use super::{Flaw, MAX_EXPRESSIONS, Place};
 
 /// A template whose expressions are hidden.
 pub(super) struct Masked<'s> {
@@ -152,6 +152,32 @@ impl<'s> Masked<'s> {
         })
     }
 
+    /// Hidden words as one character each, which a break of lines cannot cut. What the text has of such characters is left
+    /// out: they have no meaning.
+    pub(super) fn words_to_marks(&self, text: &str) -> String {
+        let text: String = text.chars().filter(|c| marked(*c).is_none()).collect();
+        let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+        while let Some((start, end, number)) = self.find(&text, at) {
+            out.push_str(&text[at..start]);
+            out.extend(u32::try_from(number).ok().and_then(|number| char::from_u32(MARKS + number)));
+            at = end;
+        }
+        out.push_str(&text[at..]);
+        out
+    }
+
+    /// The other way round.
+    pub(super) fn marks_to_words(&self, text: &str) -> String {
+        let mut out = String::with_capacity(text.len());
+        for c in text.chars() {
+            match marked(c) {
+                Some(number) => out.push_str(&self.word(number)),
+                None => out.push(c),
+            }
+        }
+        out
+    }
+
     /// Rewrites every hidden word; `write` says how much after it is taken too.
     fn replace(&self, text: &str, write: impl Fn(&mut String, &str, &str, &str) -> usize) -> String {
         let (mut out, mut at) = (String::with_capacity(text.len()), 0);
@@ -165,7 +191,7 @@ impl<'s> Masked<'s> {
 
     /// Takes tags that begin before the `<tbody>` that a parser added, and end in it, into it: they were written around the
     /// rows of a table.
-    pub(super) fn into_row_groups(&self, mut html: String) -> String {
+    pub(super) fn row_groups_with_tags(&self, mut html: String) -> String {
         let ends = self.ends();
         let mut from = 0;
         while let Some(at) = html[from..].find("<tbody>").map(|at| from + at) {
@@ -307,6 +333,15 @@ impl<'s> Masked<'s> {
         }
         found
     }
+}
+
+/// The first of the characters that words become: a plane for private use, by Unicode without a meaning.
+const MARKS: u32 = 0xF_0000;
+
+/// Which hidden word a character stands for.
+fn marked(c: char) -> Option<usize> {
+    let number = u32::from(c).checked_sub(MARKS).and_then(|number| usize::try_from(number).ok())?;
+    (number < MAX_EXPRESSIONS).then_some(number)
 }
 
 /// Where the row group ends that a text is in.

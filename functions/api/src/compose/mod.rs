@@ -157,7 +157,7 @@ fn parts(written: &Manuscript) -> Result<(Unmasked, Unmasked), Flaw> {
     if html::is_too_deep(&html) {
         return Err(Flaw::of(Place::Body, too_deep()));
     }
-    let inlined = masked.into_row_groups(inline(&html)?);
+    let inlined = masked.row_groups_with_tags(inline(&html)?);
     let html = masked.unmask(&inlined, true)?;
     if html.template.len() > MAX_PART {
         return Err(Flaw::of(Place::Body, "its HTML is longer than 512 KiB"));

@@ -330,6 +330,14 @@ fn faults_are_at_their_place_in_the_source() {
 }
 
 #[test]
+fn a_break_of_lines_in_the_text_cuts_no_expression() {
+    let many = "{% if name %}{{ name }}{% endif %}".repeat(40);
+    let rendered = html(&format!("<p>{many} \u{f0001}&#xF0002;{{{{ email }}}}</p>"), &ada());
+    let text: String = rendered.text.split_whitespace().collect();
+    has(&text, &format!("{}ada@example.com1MillLane", "Ada".repeat(40)));
+}
+
+#[test]
 fn unlawful_letters_are_refused() {
     let no_link = fault(Body::Markdown("{{ newsletter.postal_address }}".to_owned()));
     has(&no_link.1, "{{ unsubscribe_url }}");

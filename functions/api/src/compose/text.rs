@@ -14,13 +14,14 @@ const WIDTH: usize = 76;
 
 /// The text of an HTML document that still holds what is hidden.
 pub(super) fn render(masked: &Masked<'_>, html: &str) -> Option<String> {
-    let plain = without_tables(&masked.comments_to_words(html));
+    let plain = masked.words_to_marks(&without_tables(&masked.comments_to_words(html)));
     let text = with_decorator(Links::default())
         .raw_mode(true)
         .allow_width_overflow()
         .no_link_wrapping()
         .string_from_read(plain.as_bytes(), WIDTH)
         .ok()?;
+    let text = masked.marks_to_words(&text);
     // One empty line between paragraphs is enough. A line that holds only tags must leave none behind.
     let mut out = String::with_capacity(text.len());
     let mut gap = true;

@@ -149,8 +149,7 @@ async fn preview(
         None => None,
     };
     let nobody = EmailAddress::parse("ada@example.com").map_err(|_| Problem::internal())?;
-    let reader =
-        subscriber.as_ref().map_or(Reader { email: &nobody, name: Some("Ada"), tags: &[] }, |one| Reader::from(one));
+    let reader = subscriber.as_ref().map_or(Reader { email: &nobody, name: Some("Ada"), tags: &[] }, Reader::from);
     let archive_url = letters::public_copy(&api.public_url, &letter.head, campaign);
     let unsubscribe_url = format!("{}/unsubscribe?token=preview", api.public_url);
     let links =

@@ -150,7 +150,7 @@ impl SendRequest {
             whose: self.zone.unwrap_or(Whose::Recipient),
             send_at: newsletter.send_at,
             time_zone: newsletter.time_zone.clone(),
-            days: newsletter.days.clone(),
+            days: newsletter.days,
             past: self.past,
         }
     }

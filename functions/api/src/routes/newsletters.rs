@@ -56,8 +56,8 @@ pub struct NewsletterRequest {
     archive: bool,
 }
 
-/// What is to be changed of a newsletter. What is left out stays as it is. Campaigns that are there keep what they took from
-/// the newsletter when they were created.
+/// What is to be changed of a newsletter. What is left out stays as it is. Campaigns that are under way keep what they took from
+/// the newsletter when they were started.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object")]
 #[schema(example = json!({"send_at": "08:30", "days": null}))]
@@ -90,6 +90,10 @@ pub struct NewsletterPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<Vec<String>>)]
     days: Option<Option<Weekdays>>,
+    /// Whether its letters are shown to everybody. This goes at once for those that were sent, too.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    archive: Option<bool>,
 }
 
 impl From<NewsletterPatch> for NewsletterChange {
@@ -102,6 +106,7 @@ impl From<NewsletterPatch> for NewsletterChange {
             time_zone: patch.time_zone,
             send_at: patch.send_at,
             days: patch.days,
+            archive: patch.archive,
         }
     }
 }

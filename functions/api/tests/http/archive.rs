@@ -48,6 +48,11 @@ async fn an_archive_is_off_unless_it_is_switched_on() {
     for path in ["/archive/x", "/archive/nl_x", "/archive/nl_x/cmp_x", "/archive/nl_x/feed.xml"] {
         open(&site, path).await.expect(404);
     }
+    let home = format!("/v1/newsletters/{newsletter}");
+    for (archive, status) in [(true, 200), (false, 404)] {
+        site.patch(&home, json!({"archive": archive})).await.expect(200);
+        open(&site, &format!("/archive/{newsletter}/{campaign}")).await.expect(status);
+    }
 }
 
 #[tokio::test]

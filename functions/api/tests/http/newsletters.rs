@@ -13,7 +13,7 @@ async fn a_newsletter_is_changed_field_by_field() {
 
     let patch = json!({
         "name": "The Wheel", "from": "Wheel <w@example.com>", "postal_address": "2 Mill Lane", "time_zone": "Asia/Tokyo",
-        "send_at": "07:30", "days": ["tue", "wed"]
+        "send_at": "07:30", "days": ["tue", "wed"], "archive": true
     });
     let changed = site.patch(&path, patch.clone()).await.expect(200).json();
     for (field, value) in patch.as_object().unwrap() {
@@ -30,6 +30,7 @@ async fn a_newsletter_is_changed_field_by_field() {
         ("from", json!("nobody")),
         ("days", json!([])),
         ("send_at", json!("25:00")),
+        ("archive", json!(null)),
         ("id", json!("nl_1")),
     ] {
         assert_eq!(site.patch(&path, json!({field: bad})).await.pointers(), [format!("/{field}")]);

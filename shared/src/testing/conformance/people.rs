@@ -102,8 +102,14 @@ async fn newsletters_change(store: &dyn Newsletters, plain: &Newsletter, full: &
         time_zone: Some(zone("Asia/Tokyo")),
         send_at: Some(SendTime::parse("07:30").expect("a time")),
         days: Some(full.days),
+        archive: Some(true),
     };
-    let empty = NewsletterChange { reply_to: Some(None), days: Some(None), ..NewsletterChange::default() };
+    let empty = NewsletterChange {
+        reply_to: Some(None),
+        days: Some(None),
+        archive: Some(false),
+        ..NewsletterChange::default()
+    };
     for change in [all, empty] {
         let before = store.get(&plain.id).await.expect("get").expect("it is there");
         let after = change.of(before);
