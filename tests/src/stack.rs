@@ -215,7 +215,7 @@ impl Stack {
         let endpoint = variable("AWS_ENDPOINT_URL")?;
         let name = format!("{}-{function}", self.name);
         let url = format!("{endpoint}/2015-03-31/functions/{name}/invocations");
-        let answer = self.ask(self.http.post(url).header("authorization", CREDENTIAL).json(event)).await;
+        let answer = self.ask(self.http.post(url).header("authorization", credential("lambda")).json(event)).await;
         if !answer.status.is_success() || answer.headers.contains_key("x-amz-function-error") {
             bail!("{name}: {} {}", answer.status, answer.text);
         }
@@ -245,12 +245,12 @@ impl Stack {
         operations.map(|(_, count)| number(count, "throttled") + number(count, "answers_lost")).sum()
     }
 
-    /// A request to Lambda's own API, as an operator makes it.
+    /// A request to the API of a service of AWS, as an operator makes it.
     ///
     /// # Errors
     /// When it is refused.
-    pub async fn control(&self, method: &str, url: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.request(method.parse()?, url).header("authorization", CREDENTIAL);
+    pub async fn control(&self, service: &str, method: &str, url: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.request(method.parse()?, url).header("authorization", credential(service));
         let answer = self.ask(if body.is_null() { request } else { request.json(body) }).await;
         if !answer.status.is_success() {
             bail!("{method} {url}: {} {}", answer.status, answer.text);
@@ -359,8 +359,10 @@ impl Inside {
     }
 }
 
-/// The engine asks for a credential and takes any.
-const CREDENTIAL: &str = "AWS4-HMAC-SHA256 Credential=test/20270101/us-east-1/lambda/aws4_request";
+/// The engine asks for a credential and takes any; it tells services apart by it.
+fn credential(service: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential=test/20270101/us-east-1/{service}/aws4_request")
+}
 
 /// Tries until it gives something.
 ///

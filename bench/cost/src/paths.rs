@@ -51,6 +51,7 @@ impl<'a> Walker<'a> {
         // Connections, keys and everything else that is read once for a process.
         let mut warm = Poller::new(self.stack, self.inside)?;
         warm.take_over("echo").await?;
+        warm.stop_the_clock().await?;
         self.submit(&json!({"kind": "echo", "payload": {}})).await?;
         warm.work("echo", "echo", 1).await?;
         self.set("measure", &json!(true)).await?;

@@ -32,17 +32,33 @@ impl<'a> Poller<'a> {
     pub(crate) async fn take_over(&self, function: &str) -> anyhow::Result<()> {
         let url = format!("{}/2015-03-31/event-source-mappings/", self.endpoint);
         let name = format!("{}-{function}", self.stack.name);
-        let found = self.stack.control("GET", &format!("{url}?FunctionName={name}"), &Value::Null).await?;
+        let found = self.stack.control("lambda", "GET", &format!("{url}?FunctionName={name}"), &Value::Null).await?;
         let mappings = found["EventSourceMappings"].as_array().context("the event source mappings")?;
         for mapping in
             mappings.iter().filter(|mapping| mapping["FunctionArn"].as_str().is_some_and(|arn| arn.ends_with(&name)))
         {
             let id = mapping["UUID"].as_str().context("a mapping's id")?;
-            self.stack.control("PUT", &format!("{url}{id}"), &json!({ "Enabled": false })).await?;
+            self.stack.control("lambda", "PUT", &format!("{url}{id}"), &json!({ "Enabled": false })).await?;
         }
         // A poll that is under way may still take something.
         sleep(Duration::from_secs(3)).await;
         Ok(())
+    }
+
+    /// Stops the clock's ticks: those that a path needs it makes itself.
+    pub(crate) async fn stop_the_clock(&self) -> anyhow::Result<()> {
+        let name = format!("{}-clock", self.stack.name);
+        let all = self.stack.control("scheduler", "GET", &format!("{}/schedules", self.endpoint), &Value::Null).await?;
+        let schedules = all["Schedules"].as_array().context("the schedules")?;
+        let arn_ends = format!(":{name}");
+        let one = schedules
+            .iter()
+            .find(|schedule| schedule["Target"]["Arn"].as_str().is_some_and(|arn| arn.ends_with(&arn_ends)))
+            .context("the clock's schedule")?;
+        let url = format!("{}/schedules/{}", self.endpoint, one["Name"].as_str().context("its name")?);
+        let mut whole = self.stack.control("scheduler", "GET", &url, &Value::Null).await?;
+        whole["State"] = json!("DISABLED");
+        self.stack.control("scheduler", "PUT", &url, &whole).await.map(drop)
     }
 
     /// Takes `size` messages of the queue to the function, and deletes those that it is done with.
