@@ -106,10 +106,74 @@ fn texts_are_read_or_refused() {
     }
 }
 
-fn any_zone() -> impl Strategy<Value = Zone> {
+/// Every zone there is.
+fn zones() -> Vec<Zone> {
     let zones: Vec<Zone> = jiff::tz::db().available().filter_map(|name| Zone::parse(name.as_str()).ok()).collect();
     assert!(zones.len() > 400, "the bundled database is there");
-    proptest::sample::select(zones)
+    zones
+}
+
+fn any_zone() -> impl Strategy<Value = Zone> {
+    proptest::sample::select(zones())
+}
+
+/// Whether the clock of a zone is changed within a day of this instant.
+fn clock_is_changed(rules: &TimeZone, near: Timestamp) -> bool {
+    let day = SignedDuration::from_hours(24);
+    rules.following(near - day).next().is_some_and(|change| change.timestamp() <= near + day)
+}
+
+/// The first minute from two days before a date to two days after it at which a zone's clock shows this or, where the clock
+/// is put forward past it, more: looked for minute by minute.
+fn looked_for(date: Date, time: SendTime, rules: &TimeZone) -> Timestamp {
+    let wanted = date.to_datetime(time.0);
+    let midnight = date.to_datetime(Time::midnight()).to_zoned(TimeZone::UTC).unwrap().timestamp();
+    let mut minutes = (-2 * 24 * 60..2 * 24 * 60).map(|minute| midnight + SignedDuration::from_mins(minute));
+    minutes.find(|minute| rules.to_datetime(*minute) >= wanted).unwrap()
+}
+
+/// On how many days of a year ten o'clock comes in a zone: checks that it does so once a day.
+fn tens(zone: &Zone, year: i16) -> usize {
+    let rules = zone.rules();
+    let mut dates: Vec<Date> = Vec::new();
+    let mut due = next(at(Date::new(year, 1, 1).unwrap(), ten(), &rules), ten(), None, zone);
+    loop {
+        let local = rules.to_datetime(due);
+        if local.year() > year {
+            return dates.len();
+        }
+        assert_eq!(local.time(), ten().0, "{zone}");
+        assert!(dates.last().is_none_or(|before| *before < local.date()), "{zone}: {local} comes twice");
+        if clock_is_changed(&rules, due) {
+            assert_eq!(due, looked_for(local.date(), ten(), &rules), "{zone}");
+        }
+        dates.push(local.date());
+        due = next(due + SignedDuration::from_nanos(1), ten(), None, zone);
+    }
+}
+
+#[test]
+fn everywhere_on_each_day_of_a_year_ten_oclock_comes_once() {
+    for zone in zones() {
+        assert_eq!(tens(&zone, 2026), 365, "{zone}");
+    }
+    assert_eq!(tens(&zone("Pacific/Apia"), 2011), 364, "Samoa left a day out");
+}
+
+#[test]
+fn a_dated_campaign_is_due_once_for_a_reader_in_each_zone() {
+    let started = ts("2025-12-30T00:00:00Z");
+    for day in 0..365 {
+        let date: Date = "2026-01-01".parse().unwrap();
+        let date = date.checked_add(jiff::Span::new().days(day)).unwrap();
+        let dated = timing(When::On(date), Whose::Recipient);
+        let opened = dated.opens(started).unwrap();
+        for zone in zones() {
+            let due = dated.due(Some(&zone), started, opened).unwrap();
+            assert_eq!(zone.rules().to_datetime(due), date.to_datetime(ten().0), "{zone}");
+            assert!(due >= opened && due.duration_since(opened) <= SignedDuration::from_hours(26), "{zone}");
+        }
+    }
 }
 
 proptest! {
