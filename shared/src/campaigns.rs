@@ -21,6 +21,10 @@ use jiff::Timestamp;
 
 /// The line of [`Pace`](crate::ports::Pace) that all newsletter mails take their slots from.
 pub const LINE: &str = "newsletter";
+
+/// Most chunks that a tick of the clock dispatches or looks at: more than any of SES's quotas lets out in a minute, so that
+/// it is the rate that holds a campaign back, also one whose chunks are not full.
+pub const CHUNKS_PER_TICK: usize = 4_000;
 /// How often a change is tried while others change the campaign.
 const TRIES: usize = 8;
 

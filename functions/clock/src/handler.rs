@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use millrace::accept::Intake;
-use millrace::campaigns::{Keeper, Ticked};
+use millrace::campaigns::{CHUNKS_PER_TICK, Keeper, Ticked};
 use millrace::ports::{PortError, Schedules};
 use millrace::release::{Released, release_due};
 use millrace::schedules::{Fired, fire_due};
 use serde::Serialize;
 
-/// Most jobs that one tick releases, and most chunks that it dispatches. What is left over is the next tick's: it is due
-/// all the more.
+/// Most jobs that one tick releases, and most schedules that it fires. What is left over is the next tick's: it is due all
+/// the more.
 const LIMIT: usize = 2_000;
 
 /// What the clock works with.
@@ -38,7 +38,7 @@ impl Tower {
         let (jobs, schedules, campaigns) = tokio::join!(
             release_due(&*self.intake.jobs, &self.intake.queues, now, LIMIT),
             fire_due(&*self.schedules, &self.intake, now, LIMIT),
-            self.keeper.tick(now, LIMIT)
+            self.keeper.tick(now, CHUNKS_PER_TICK)
         );
         let missed = |error: PortError| Missed(error.to_string());
         let (jobs, schedules) = (jobs.map_err(missed)?, schedules.map_err(missed)?);

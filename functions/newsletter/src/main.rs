@@ -54,7 +54,11 @@ async fn main() -> Result<(), Error> {
 }
 
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod fake_ses;
+#[cfg(test)]
+mod million;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
