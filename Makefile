@@ -85,7 +85,7 @@ bench-cost: ## Count what each path of a job costs at AWS, and hold it to bench/
 	@$(MILLRACE) local exec --state-dir .millrace/cost --name millrace-cost --free-ports --proxy \
 		-- cargo run --quiet --bin bench-cost
 bench-letters: ## How fast letters are personalised
-	cargo bench -p bench-letters
+	cargo bench --workspace --bench letters
 
 lint-infra: ## cfn-lint, sam validate and checkov
 	@$(MILLRACE) local tools --also lints
