@@ -43,7 +43,10 @@ impl Engine {
 
     pub(crate) async fn pass(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: Bytes) -> Response {
         let mut headers = headers.clone();
+        // The body stays as long as it is. Without its length, which is signed, an empty one would have none.
+        let length = headers.get(header::CONTENT_LENGTH).cloned();
         HOP.iter().for_each(|name| drop(headers.remove(name)));
+        headers.extend(length.map(|length| (header::CONTENT_LENGTH, length)));
         let url = format!("{}{}", self.url, uri.path_and_query().map_or("/", |path| path.as_str()));
         match self.http.request(method.clone(), url).headers(headers).body(body).send().await {
             Ok(answer) => {
