@@ -146,7 +146,9 @@ async fn list(options: &List) -> anyhow::Result<()> {
     }
     for campaign in answer["campaigns"].as_array().into_iter().flatten() {
         let text = |name: &str| campaign[name].as_str().unwrap_or_default();
-        let (sent, total) = (&campaign["counts"]["sent"], &campaign["total"]);
+        let count = |state: &str| campaign["counts"][state].as_u64().unwrap_or(0);
+        let sent: u64 = ["sent", "delivered", "bounced", "complained"].map(count).iter().sum();
+        let total = &campaign["total"];
         line(format_args!("{}  {:<9}  {sent}/{total}  {}", text("id"), text("state"), text("subject")))?;
     }
     Ok(())

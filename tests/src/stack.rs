@@ -245,6 +245,20 @@ impl Stack {
         operations.map(|(_, count)| number(count, "throttled") + number(count, "answers_lost")).sum()
     }
 
+    /// What goes wrong with mails and their events from now on; `{}` ends it.
+    ///
+    /// # Panics
+    /// When the mailbox knows no such fault.
+    pub async fn mail_faults(&self, faults: &Value) {
+        let answer = self.ask(self.http.post(format!("{}/faults", self.mailbox)).json(faults)).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+    }
+
+    /// How often each fault of mails has happened since they were asked for.
+    pub async fn mail_faults_happened(&self) -> Value {
+        self.ask(self.http.get(format!("{}/faults", self.mailbox))).await.body["happened"].take()
+    }
+
     /// A request to the API of a service of AWS, as an operator makes it.
     ///
     /// # Errors

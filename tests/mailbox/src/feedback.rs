@@ -1,7 +1,7 @@
-//! SES's side of the story: a `Send` event to the feedback queue for each accepted mail, in the form SES publishes it.
+//! SES's side of the story on its way to the feedback queue: each event when its time has come.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,28 +9,44 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::mail::{Mail, bare, domain};
+use crate::App;
+use crate::events::{Event, REGION, story};
+use crate::fate::{self, Fate};
+use crate::faults::Fault;
+use crate::mail::{Mail, bare};
 
-/// How many events may wait while the queue is away. Beyond it events are dropped, with a warning.
+/// How many events may wait for their time or for the queue. Beyond it events are dropped, with a warning.
 const MAX_WAITING: usize = 100_000;
 /// What one `SendMessageBatch` takes.
 const BATCH: usize = 10;
+/// Events are sent once in this time, those of mails with equal tags beside each other. At AWS the batching window of the function
+/// that hears them brings them together; the local engine has none and hands out ten at a time, as they came.
+const WINDOW: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Any region will do: the engine keeps its resources in the one it was deployed to, this one.
-const REGION: &str = "us-east-1";
-/// The account of the local engine, which is also the one of its queues' URLs.
-const ACCOUNT: &str = "000000000000";
 
-/// Hands accepted mails to the task that reports them. Cheap to clone; the task ends when the last clone is gone and
-/// all that waits is sent.
+/// Hands events to the task that sends them. Cheap to clone; the task ends when the last clone is gone and all that waits is
+/// sent.
 #[derive(Clone)]
 pub struct Feedback {
-    waiting: mpsc::Sender<Arc<Mail>>,
+    waiting: mpsc::Sender<Due>,
+    began: Instant,
+}
+
+/// An event and when it is sent, in the order in which they are.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Due {
+    /// The end of the window it falls in.
+    sent_at: Instant,
+    /// What mails of one chunk have in common.
+    beside: Option<String>,
+    at: Instant,
+    body: String,
 }
 
 impl Feedback {
@@ -52,76 +68,63 @@ impl Feedback {
             .credentials_provider(Credentials::new("test", "test", None, None, "mailbox"))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
-        let (waiting, mails) = mpsc::channel(MAX_WAITING);
+        let (waiting, events) = mpsc::channel(MAX_WAITING);
         let sender = Sender { client: Client::from_conf(config), queue_url: queue_url.to_owned() };
-        Ok((Self { waiting }, tokio::spawn(sender.run(mails))))
+        Ok((Self { waiting, began: Instant::now() }, tokio::spawn(sender.run(events))))
     }
 
-    /// Has the `Send` event of this mail sent. Never waits.
-    pub(crate) fn report(&self, mail: Arc<Mail>) {
-        if let Err(error) = self.waiting.try_send(mail) {
-            let mail = error.into_inner();
-            tracing::warn!(message = mail.id, "dropped a Send event: {MAX_WAITING} of them wait for the queue already");
+    /// Has an event sent, not before `at`. Never waits.
+    fn report(&self, at: Instant, beside: Option<String>, body: &Value) {
+        let windows = at.duration_since(self.began).as_millis().div_ceil(WINDOW.as_millis());
+        let sent_at = self.began + WINDOW * u32::try_from(windows).unwrap_or(u32::MAX);
+        if self.waiting.try_send(Due { sent_at, beside, at, body: body.to_string() }).is_err() {
+            tracing::warn!("dropped an event: {MAX_WAITING} of them wait already");
         }
     }
 }
 
-/// The event SES publishes for an accepted mail: what an EventBridge rule with `InputPath: $.detail` passes on.
-pub fn send_event(mail: &Mail) -> Value {
-    json!({
-        "eventType": "Send",
-        "mail": {
-            "timestamp": format!("{:.3}", mail.received_at),
-            "source": mail.from,
-            "sourceArn": format!("arn:aws:ses:{REGION}:{ACCOUNT}:identity/{}", bare(&mail.from)),
-            "sendingAccountId": ACCOUNT,
-            "messageId": mail.id,
-            "destination": mail.to.iter().chain(&mail.cc).chain(&mail.bcc).map(|to| bare(to)).collect::<Vec<_>>(),
-            "headersTruncated": false,
-            "headers": headers(mail),
-            "commonHeaders": common_headers(mail),
-            "tags": tags(mail),
-        },
-        "send": {},
-    })
-}
-
-fn headers(mail: &Mail) -> Vec<Value> {
-    let own = mail.headers.iter().map(|header| json!({ "name": header.name, "value": header.value }));
-    if mail.raw.is_some() {
-        return own.collect();
+/// Tells what becomes of an accepted mail, with the faults that were asked for. SES tells nothing of a mail that was sent
+/// without a configuration set.
+pub(crate) fn tell(app: &App, mail: &Mail) {
+    let people: Vec<&str> = mail.to.iter().chain(&mail.cc).chain(&mail.bcc).map(|given| bare(given)).collect();
+    let fates: Vec<(&str, Fate)> = match fate::is_virus(mail) {
+        true => Vec::new(),
+        false => people.into_iter().map(|address| (address, fate::draw(app, address))).collect(),
+    };
+    let (Some(feedback), Some(_)) = (&app.feedback, &mail.configuration_set) else { return };
+    let now = Instant::now();
+    let tag = |name: &str| mail.tags.get(name);
+    let beside = tag("campaign").zip(tag("chunk")).map(|(campaign, chunk)| format!("{campaign} {chunk}"));
+    for Event { after, body } in disturbed(app, story(mail, &fates)) {
+        feedback.report(now + after, beside.clone(), &body);
     }
-    let people = [("Reply-To", &mail.reply_to), ("To", &mail.to), ("Cc", &mail.cc)];
-    let people = people.into_iter().filter(|(_, given)| !given.is_empty());
-    let mut headers = vec![json!({ "name": "From", "value": mail.from })];
-    headers.extend(people.map(|(name, given)| json!({ "name": name, "value": given.join(", ") })));
-    headers.push(json!({ "name": "Subject", "value": mail.subject }));
-    headers.push(json!({ "name": "MIME-Version", "value": "1.0" }));
-    headers.extend(own);
-    headers
 }
 
-fn common_headers(mail: &Mail) -> Value {
-    let mut common = json!({ "from": [mail.from], "messageId": mail.id, "subject": mail.subject });
-    for (name, given) in [("replyTo", &mail.reply_to), ("to", &mail.to), ("cc", &mail.cc)] {
-        if !given.is_empty() {
-            common[name] = json!(given);
+/// The events as they come when something goes wrong.
+fn disturbed(app: &App, mut events: Vec<Event>) -> Vec<Event> {
+    let faults = &app.disturbance;
+    if faults.hits(Fault::Reorder) {
+        let times: Vec<Duration> = events.iter().map(|event| event.after).collect();
+        events.reverse();
+        for (event, after) in events.iter_mut().zip(times) {
+            event.after = after;
         }
     }
-    common
-}
-
-/// The tags of the sender and those SES adds. A value is always a list.
-fn tags(mail: &Mail) -> BTreeMap<&str, [&str; 1]> {
-    let mut tags: BTreeMap<_, _> = mail.tags.iter().map(|(name, value)| (name.as_str(), [value.as_str()])).collect();
-    tags.insert("ses:operation", ["SendEmail"]);
-    tags.insert("ses:source-ip", ["127.0.0.1"]);
-    tags.insert("ses:from-domain", [domain(&mail.from)]);
-    tags.insert("ses:caller-identity", ["mailbox"]);
-    if let Some(set) = &mail.configuration_set {
-        tags.insert("ses:configuration-set", [set]);
+    let later = Duration::from_millis(faults.delay_ms());
+    let mut told = Vec::with_capacity(events.len());
+    for mut event in events {
+        if faults.hits(Fault::Lose) {
+            continue;
+        }
+        if faults.hits(Fault::Delay) {
+            event.after += later;
+        }
+        if faults.hits(Fault::Repeat) {
+            told.push(Event { after: event.after + later, body: event.body.clone() });
+        }
+        told.push(event);
     }
-    tags
+    told
 }
 
 struct Sender {
@@ -130,35 +133,49 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(self, mut mails: mpsc::Receiver<Arc<Mail>>) {
-        let mut unsent: VecDeque<Arc<Mail>> = VecDeque::new();
-        let mut pause = FIRST_PAUSE;
+    async fn run(self, mut events: mpsc::Receiver<Due>) {
+        let mut waiting: BinaryHeap<Reverse<Due>> = BinaryHeap::new();
+        let mut unsent: Vec<String> = Vec::new();
+        let (mut pause, mut open) = (FIRST_PAUSE, true);
         loop {
-            let room = BATCH - unsent.len();
-            let mut taken = Vec::with_capacity(room);
-            if unsent.is_empty() && mails.recv_many(&mut taken, room).await == 0 {
-                return;
-            }
-            while taken.len() < room
-                && let Ok(mail) = mails.try_recv()
+            while waiting.len() < MAX_WAITING
+                && let Ok(event) = events.try_recv()
             {
-                taken.push(mail);
+                waiting.push(Reverse(event));
             }
-            unsent.extend(taken);
-            if self.send(&mut unsent, pause == FIRST_PAUSE).await {
-                pause = FIRST_PAUSE;
-            } else {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+            // Told to stop, it does not wait for times to come.
+            let now = Instant::now();
+            while unsent.len() < BATCH
+                && waiting.peek().is_some_and(|Reverse(next)| !open || next.sent_at <= now)
+                && let Some(Reverse(next)) = waiting.pop()
+            {
+                unsent.push(next.body);
+            }
+            if !unsent.is_empty() {
+                if self.send(&mut unsent, pause == FIRST_PAUSE).await {
+                    pause = FIRST_PAUSE;
+                } else {
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                continue;
+            }
+            let next = waiting.peek().map(|Reverse(next)| next.sent_at);
+            tokio::select! {
+                event = events.recv(), if open => match event {
+                    Some(event) => waiting.push(Reverse(event)),
+                    None => open = false,
+                },
+                () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+                else => return,
             }
         }
     }
 
     /// Sends up to one batch, and takes out of `unsent` what the queue has or will never take. False when all or some of it
     /// must be sent again. Only the first failure in a row is told.
-    async fn send(&self, unsent: &mut VecDeque<Arc<Mail>>, first: bool) -> bool {
-        let entry = |(index, mail): (usize, &Arc<Mail>)| {
-            let body = send_event(mail).to_string();
+    async fn send(&self, unsent: &mut Vec<String>, first: bool) -> bool {
+        let entry = |(index, body): (usize, &String)| {
             SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body).build()
         };
         let Ok(entries) = unsent.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>() else { return false };
@@ -175,15 +192,51 @@ impl Sender {
             }
         };
         let failed: BTreeMap<&str, bool> = answer.failed().iter().map(|one| (one.id(), one.sender_fault())).collect();
-        let mut again = VecDeque::new();
-        for (index, mail) in unsent.drain(..).enumerate() {
+        let mut again = Vec::new();
+        for (index, body) in unsent.drain(..).enumerate() {
             match failed.get(index.to_string().as_str()) {
                 None => {}
-                Some(true) => tracing::warn!(message = mail.id, "the feedback queue refused a Send event; dropped it"),
-                Some(false) => again.push_back(mail),
+                Some(true) => tracing::warn!("the feedback queue refused an event; dropped it"),
+                Some(false) => again.push(body),
             }
         }
         *unsent = again;
         unsent.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::{Amount, Faults};
+    use crate::testing::{app, mail};
+
+    /// The kinds in the order in which they come, after so many milliseconds.
+    fn told(faults: Faults) -> Vec<(String, u128)> {
+        let app = app();
+        app.disturbance.set(faults);
+        let mut events = disturbed(&app, story(&mail("m", "a@example.com"), &[("a@example.com", Fate::Spam)]));
+        events.sort_by_key(|event| event.after);
+        let kind = |event: &Event| event.body["eventType"].as_str().unwrap().to_owned();
+        events.iter().map(|event| (kind(event), event.after.as_millis())).collect()
+    }
+
+    fn own(events: &[(&str, u128)]) -> Vec<(String, u128)> {
+        events.iter().map(|(kind, after)| ((*kind).to_owned(), *after)).collect()
+    }
+
+    #[test]
+    fn events_come_reversed_twice_late_or_never() {
+        let all = Amount::Share(1.0);
+        let plain = [("Send", 0), ("Delivery", 300), ("Complaint", 900)];
+        assert_eq!(told(Faults::default()), own(&plain));
+        let reversed = told(Faults { reorder: all, ..Faults::default() });
+        assert_eq!(reversed, own(&[("Complaint", 0), ("Delivery", 300), ("Send", 900)]));
+        let late = told(Faults { delay: Amount::Next { next: 1 }, delay_ms: 2_000, ..Faults::default() });
+        assert_eq!(late, own(&[("Delivery", 300), ("Complaint", 900), ("Send", 2_000)]));
+        let twice = told(Faults { repeat: Amount::Next { next: 1 }, delay_ms: 500, ..Faults::default() });
+        assert_eq!(twice, own(&[("Send", 0), ("Delivery", 300), ("Send", 500), ("Complaint", 900)]));
+        assert_eq!(told(Faults { lose: Amount::Next { next: 2 }, ..Faults::default() }), own(&[("Complaint", 900)]));
+        assert!(told(Faults { lose: all, ..Faults::default() }).is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! A development mailbox: an SES v2 endpoint that keeps every mail whole, shows it as an inbox in the browser and as
-//! JSON to tests, and reports each accepted mail to the feedback queue as SES would.
+//! JSON to tests, and tells the feedback queue what becomes of each mail as SES would: with the addresses of SES's
+//! simulator, the account's suppression list, and faults on request.
 //!
 //! It is a stand-in for a laptop and for tests: it checks no signature, delivers nothing, and listens on loopback only.
 //!
@@ -9,10 +10,16 @@
 //! store.rs     the mails kept, and their file
 //! api.rs       JSON for tests and scripts
 //! pages.rs     the inbox
-//! feedback.rs  SES `Send` events to an SQS queue
+//! fate.rs      what becomes of a mail at its recipient            suppression.rs  the account's suppression list
+//! events.rs    SES's events about a mail
+//! feedback.rs  the events on their way to an SQS queue
+//! faults.rs    what goes wrong on request
 //! ```
 
 mod api;
+mod events;
+mod fate;
+mod faults;
 mod feedback;
 mod identities;
 mod mail;
@@ -20,10 +27,12 @@ mod pages;
 mod raw;
 mod ses;
 mod store;
+mod suppression;
 #[cfg(test)]
 mod testing;
 
-pub use feedback::{Feedback, send_event};
+pub use faults::{Amount, Faults};
+pub use feedback::Feedback;
 pub use mail::{Attachment, Header, Mail};
 pub use store::{Filter, Store};
 
@@ -40,20 +49,29 @@ use axum::response::{IntoResponse, Response};
 pub struct App {
     store: Arc<Store>,
     feedback: Option<Feedback>,
+    suppressed: Arc<suppression::Suppressed>,
+    disturbance: Arc<faults::Disturbance>,
     pages: Arc<pages::Pages>,
 }
 
 impl App {
-    /// A mailbox that keeps its mails in `store` and, when `feedback` is given, reports each of them there.
+    /// A mailbox that keeps its mails in `store` and, when `feedback` is given, tells there what becomes of them.
     pub fn new(store: Store, feedback: Option<Feedback>) -> Self {
-        Self { store: Arc::new(store), feedback, pages: Arc::new(pages::Pages::new()) }
+        Self {
+            store: Arc::new(store),
+            feedback,
+            suppressed: Arc::default(),
+            disturbance: Arc::default(),
+            pages: Arc::new(pages::Pages::new()),
+        }
     }
 }
 
 /// Every route of the mailbox.
 pub fn router(app: App) -> Router {
     // SES itself is left out of the guard: a client may reach it under another name, and it gives nothing away.
-    let guarded = api::routes().merge(pages::routes()).layer(middleware::from_fn(only_loopback_names));
+    let guarded =
+        api::routes().merge(faults::routes()).merge(pages::routes()).layer(middleware::from_fn(only_loopback_names));
     Router::new().merge(guarded).nest("/v2", ses::routes()).with_state(app)
 }
 

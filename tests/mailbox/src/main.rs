@@ -33,7 +33,7 @@ struct Options {
     #[arg(long, value_name = "URL", requires = "feedback_queue_url")]
     engine_url: Option<String>,
 
-    /// SQS queue that gets SES's Send event of every accepted mail. It may be created later.
+    /// SQS queue that gets SES's events about every mail. It may be created later.
     #[arg(long, value_name = "URL", requires = "engine_url")]
     feedback_queue_url: Option<String>,
 
@@ -99,7 +99,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(reporting) = reporting
         && timeout(GRACE, reporting).await.is_err()
     {
-        tracing::warn!("stopped with Send events that the feedback queue had not taken");
+        tracing::warn!("stopped with events that the feedback queue had not taken");
     }
     Ok(())
 }

@@ -1,24 +1,28 @@
-//! The part of the SES v2 protocol (REST JSON) the mailbox speaks: `SendEmail` with simple and raw messages, `GetAccount` and
-//! `GetEmailIdentity`. Every other operation is answered as unknown.
+//! The part of the SES v2 protocol (REST JSON) the mailbox speaks: `SendEmail` with simple and raw messages, `GetAccount`,
+//! `GetEmailIdentity` and the calls on the suppression list. Every other operation is answered as unknown.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, middleware};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::stream;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use crate::faults::Fault;
+use crate::feedback::tell;
 use crate::mail::{self, Attachment, Header, Mail, check_address};
-use crate::{App, identities, raw};
+use crate::{App, identities, raw, suppression};
 
 /// SES takes messages of 40 MB; base64 makes a raw one a third longer.
 const MAX_BODY: usize = 56 << 20;
@@ -38,6 +42,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/email/outbound-emails", post(send_email))
         .route("/email/account", get(get_account))
         .route("/email/identities/{name}", get(identities::get))
+        .merge(suppression::routes())
         .fallback(unknown_operation)
         .method_not_allowed_fallback(unknown_operation)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -53,7 +58,7 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn bad_request(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, kind: "BadRequestException", message: message.into() }
     }
 
@@ -80,7 +85,8 @@ async fn unknown_operation() -> Refused {
     Refused {
         status: StatusCode::NOT_FOUND,
         kind: "UnknownOperationException",
-        message: "The mailbox knows the operations SendEmail, GetAccount and GetEmailIdentity".to_owned(),
+        message: "The mailbox knows SendEmail, GetAccount, GetEmailIdentity and the calls on the suppression list"
+            .to_owned(),
     }
 }
 
@@ -98,7 +104,7 @@ async fn get_account(State(app): State<App>) -> Json<Value> {
     }))
 }
 
-async fn send_email(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<Value>, Refused> {
+async fn send_email(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Response, Refused> {
     let body = body.map_err(|rejection| Refused {
         status: rejection.status(),
         kind: "BadRequestException",
@@ -111,6 +117,16 @@ async fn send_email(State(app): State<App>, body: Result<Bytes, BytesRejection>)
         message: format!("The body is not a SendEmail request (line {}, column {})", error.line(), error.column()),
     })?;
     let mail = accept(request)?;
+    if app.disturbance.hits(Fault::Throttle) {
+        return Err(Refused {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            kind: "TooManyRequestsException",
+            message: "Maximum sending rate exceeded.".to_owned(),
+        });
+    }
+    if app.disturbance.hits(Fault::Refuse) {
+        return Err(Refused::rejected("Refused on request"));
+    }
     let mail = app.store.insert(mail).map_err(|error| {
         tracing::error!(%error, "a mail could not be written to the state file");
         Refused {
@@ -119,11 +135,17 @@ async fn send_email(State(app): State<App>, body: Result<Bytes, BytesRejection>)
             message: "The mailbox could not write the mail to its state file".to_owned(),
         }
     })?;
-    let answer = Json(json!({ "MessageId": mail.id }));
-    if let Some(feedback) = &app.feedback {
-        feedback.report(mail);
+    tell(&app, &mail);
+    if app.disturbance.hits(Fault::DropAnswer) {
+        return Ok(broken());
     }
-    Ok(answer)
+    Ok(Json(json!({ "MessageId": mail.id })).into_response())
+}
+
+/// An answer whose connection breaks before it is read.
+fn broken() -> Response {
+    let nothing = stream::iter([Err::<Bytes, _>(io::Error::other("dropped on request"))]);
+    ([(header::CONTENT_LENGTH, "64")], HttpBody::from_stream(nothing)).into_response()
 }
 
 #[derive(Deserialize)]

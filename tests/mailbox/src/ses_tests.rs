@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::router;
-use crate::testing::{app, call, get, get_json, request, send};
+use crate::testing::{app, call, get, get_json, post, request, send};
 
 #[tokio::test]
 async fn a_mail_is_kept_whole() {
@@ -161,7 +161,8 @@ async fn other_operations_are_unknown() {
     for (method, path) in [
         ("POST", "/v2/email/outbound-bulk-emails"),
         ("GET", "/v2/email/outbound-emails"),
-        ("PUT", "/v2/email/suppression/addresses"),
+        ("PUT", "/v2/email/account/suppression"),
+        ("POST", "/v2/email/suppression/addresses"),
     ] {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let (status, headers, body) = call(&router, request).await;
@@ -214,4 +215,64 @@ async fn tests_and_scripts_find_mails_by_recipient_tag_and_page() {
     let empty = Request::delete("/messages").header("host", "localhost").body(Body::empty()).unwrap();
     assert_eq!(call(&router, empty).await.0, StatusCode::NO_CONTENT);
     assert_eq!(get_json(&router, "/messages").await, json!({ "messages": [] }));
+}
+
+#[tokio::test]
+async fn sends_fail_on_request_and_only_a_dropped_answer_has_a_mail() {
+    let router = router(app());
+    post(&router, "/faults", "{\"throttle\": {\"next\": 1}, \"refuse\": {\"next\": 1}}").await;
+    let (status, kind, answer) = send(&router, &request("a@example.com")).await;
+    assert_eq!((status, kind.as_str()), (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"));
+    assert_eq!(answer["message"], "Maximum sending rate exceeded.");
+    let (status, kind, _) = send(&router, &request("a@example.com")).await;
+    assert_eq!((status, kind.as_str()), (StatusCode::BAD_REQUEST, "MessageRejected"));
+    assert_eq!(get_json(&router, "/health").await["messages"], 0);
+    let (status, _, answer) = send(&router, &request("a@example.com")).await;
+    assert!(status == StatusCode::OK && answer["MessageId"].is_string());
+
+    post(&router, "/faults", "{\"drop_answer\": {\"next\": 1}}").await;
+    let sent =
+        Request::post("/v2/email/outbound-emails").body(Body::from(request("b@example.com").to_string())).unwrap();
+    let broken = tower::ServiceExt::oneshot(router.clone(), sent).await.unwrap();
+    assert!(axum::body::to_bytes(broken.into_body(), 1_000).await.is_err(), "no answer can be read");
+    assert_eq!(
+        get_json(&router, "/messages/counts").await["by_recipient"],
+        json!({"a@example.com": 1, "b@example.com": 1})
+    );
+}
+
+async fn suppression(router: &axum::Router, method: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+    let request = Request::builder().method(method).uri(format!("/v2/email/suppression/addresses{path}"));
+    let request = request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap();
+    let (status, _, body) = call(router, request).await;
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn the_suppression_list_is_written_read_and_paged() {
+    let router = router(app());
+    for (address, reason) in [("A@example.com", "BOUNCE"), ("b@example.com", "COMPLAINT"), ("c@example.com", "BOUNCE")]
+    {
+        let body = json!({ "EmailAddress": address, "Reason": reason });
+        assert_eq!(suppression(&router, "PUT", "", &body).await.0, StatusCode::OK);
+    }
+    let bad = json!({ "EmailAddress": "a@example.com", "Reason": "WHIM" });
+    assert_eq!(suppression(&router, "PUT", "", &bad).await.0, StatusCode::BAD_REQUEST);
+    let (_, one) = suppression(&router, "GET", "/a@example.com", &Value::Null).await;
+    assert_eq!(one["SuppressedDestination"]["Reason"], "BOUNCE");
+    let addresses = |page: &Value| {
+        let listed = page["SuppressedDestinationSummaries"].as_array().unwrap();
+        listed.iter().map(|one| one["EmailAddress"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (_, page) = suppression(&router, "GET", "?PageSize=2", &Value::Null).await;
+    assert_eq!(addresses(&page), ["a@example.com", "b@example.com"]);
+    let next = format!("?PageSize=2&NextToken={}", page["NextToken"].as_str().unwrap());
+    let (_, page) = suppression(&router, "GET", &next, &Value::Null).await;
+    assert_eq!((addresses(&page), page.get("NextToken")), (vec!["c@example.com".to_owned()], None));
+    let (_, page) = suppression(&router, "GET", "?Reason=COMPLAINT", &Value::Null).await;
+    assert_eq!(addresses(&page), ["b@example.com"]);
+    for status in [StatusCode::OK, StatusCode::NOT_FOUND] {
+        assert_eq!(suppression(&router, "DELETE", "/b@example.com", &Value::Null).await.0, status);
+    }
+    assert_eq!(suppression(&router, "GET", "/b@example.com", &Value::Null).await.0, StatusCode::NOT_FOUND);
 }

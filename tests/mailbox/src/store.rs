@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, ensure};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::fate::is_simulator;
 use crate::mail::Mail;
 
 /// The mails of this mailbox, in the order they were accepted. Shared by all handlers; every call is short.
@@ -149,12 +150,13 @@ impl Store {
         inner.mails.iter().filter(|kept| filter.matches(kept)).count()
     }
 
-    /// How many recipients had a mail accepted for them in the 24 hours before `now`: what SES counts against a quota.
+    /// How many recipients had a mail accepted for them in the 24 hours before `now`: what SES counts against a quota. Those
+    /// of the simulator it does not count.
     pub(crate) fn sent_last_day(&self, now: Timestamp) -> usize {
         let since = now.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
         let inner = self.lock();
         let recent = inner.mails.iter().rev().take_while(|kept| kept.mail.received_at > since);
-        recent.map(|kept| kept.recipients.len()).sum()
+        recent.flat_map(|kept| &kept.recipients).filter(|address| !is_simulator(address)).count()
     }
 
     /// Drops all mails, in memory and in the file.
@@ -286,13 +288,20 @@ mod tests {
         first.tags.insert("campaign".into(), "cmp_1".into());
         store.insert(first).unwrap();
         store.insert(mail("2", "joann@example.com")).unwrap();
+        assert_eq!(store.sent_last_day(crate::mail::now()), 3);
+        store.insert(mail("3", "success@simulator.amazonses.com")).unwrap();
         let with = |filter: Filter| ids(&store.page(&filter, None, 10).0).join(",");
         assert_eq!(with(Filter { to: Some("ANN@example.com".into()), ..Filter::default() }), "1");
         assert_eq!(with(Filter { to_contains: Some("Ann@".into()), ..Filter::default() }), "2,1");
         assert_eq!(with(Filter { tag: Some(("campaign".into(), "cmp_1".into())), ..Filter::default() }), "1");
         let counts = store.counts(&Filter::default());
-        assert_eq!(counts.total, 2);
-        let wanted = [("ann@example.com", 1), ("bo@example.com", 1), ("joann@example.com", 1)];
+        assert_eq!(counts.total, 3);
+        let wanted = [
+            ("ann@example.com", 1),
+            ("bo@example.com", 1),
+            ("joann@example.com", 1),
+            ("success@simulator.amazonses.com", 1),
+        ];
         assert_eq!(counts.by_recipient, wanted.map(|(address, n)| (address.to_owned(), n)).into());
         assert_eq!(store.sent_last_day(crate::mail::now()), 3);
         let later = crate::mail::now() + SignedDuration::from_hours(25);

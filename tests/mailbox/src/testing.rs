@@ -72,3 +72,11 @@ pub(crate) async fn send(router: &Router, body: &Value) -> (StatusCode, String, 
     let kind = headers.get("x-amzn-errortype").map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default();
     (status, kind, serde_json::from_str(&body).unwrap())
 }
+
+/// Posts a body of JSON; gives the status and the answer, `Null` when that is none.
+pub(crate) async fn post(router: &Router, path: &str, body: &str) -> (StatusCode, Value) {
+    let request = Request::post(path).header(header::HOST, "127.0.0.1:8025");
+    let request = request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_owned())).unwrap();
+    let (status, _, body) = call(router, request).await;
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+}

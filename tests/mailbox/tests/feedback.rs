@@ -1,4 +1,4 @@
-//! Send events, against a tiny SQS endpoint that is away, then refuses, then takes them.
+//! Events, against a tiny SQS endpoint that is away, then refuses, then takes them.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail it as its body does")]
 
@@ -58,7 +58,7 @@ async fn sqs(State(queue): State<FakeQueue>, headers: HeaderMap, request: String
 }
 
 #[tokio::test]
-async fn each_mail_gives_one_send_event_however_late_the_queue_comes() {
+async fn each_mail_gives_each_of_its_events_once_however_late_the_queue_comes() {
     let queue = FakeQueue::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let engine = format!("http://{}", listener.local_addr().unwrap());
@@ -68,8 +68,8 @@ async fn each_mail_gives_one_send_event_however_late_the_queue_comes() {
     let (feedback, task) = Feedback::start(&engine, "http://127.0.0.1:1/000000000000/feedback").unwrap();
     let mailbox = router(App::new(Store::in_memory(100), Some(feedback)));
     let mut ids = Vec::new();
-    for n in 0..25 {
-        let body = json!({
+    for n in 0..26 {
+        let mut body = json!({
             "FromEmailAddress": "News <news@example.com>",
             "Destination": { "ToAddresses": [format!("Zed <a{n}@example.com>")] },
             "Content": { "Simple": {
@@ -80,25 +80,42 @@ async fn each_mail_gives_one_send_event_however_late_the_queue_comes() {
             "EmailTags": [{ "Name": "campaign", "Value": "cmp_1" }, { "Name": "recipient", "Value": format!("sub_{n}") }],
             "ConfigurationSetName": "letters",
         });
+        let told = n < 25;
+        if !told {
+            // SES tells nothing of a mail that no configuration set was named for.
+            body["ConfigurationSetName"] = Value::Null;
+        }
         let request = Request::post("/v2/email/outbound-emails").body(Body::from(body.to_string())).unwrap();
         let response = timeout(PATIENCE, mailbox.clone().oneshot(request)).await.unwrap().unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         let answer = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
-        ids.push(serde_json::from_slice::<Value>(&answer).unwrap()["MessageId"].as_str().unwrap().to_owned());
+        let id = serde_json::from_slice::<Value>(&answer).unwrap()["MessageId"].as_str().unwrap().to_owned();
+        ids.extend(Some(id).filter(|_| told));
     }
     drop(mailbox);
     timeout(PATIENCE, task).await.expect("the task ends when all is sent").unwrap();
     server.abort();
 
     let taken = queue.taken.lock().unwrap();
-    let mut got: Vec<_> = taken.iter().map(|event| event["mail"]["messageId"].as_str().unwrap().to_owned()).collect();
-    got.sort();
     ids.sort();
-    assert_eq!(got, ids);
+    for kind in ["Send", "Delivery"] {
+        let of = taken.iter().filter(|event| event["eventType"] == kind);
+        let mut got: Vec<_> = of.map(|event| event["mail"]["messageId"].as_str().unwrap().to_owned()).collect();
+        got.sort();
+        assert_eq!(got, ids, "{kind}");
+    }
+    assert_eq!(taken.len(), 2 * ids.len());
     let sizes = queue.sizes.lock().unwrap();
     assert!(sizes.iter().all(|size| *size <= 10) && sizes.contains(&10), "{sizes:?}");
 
-    let mut event = taken.iter().find(|event| event["mail"]["tags"]["recipient"] == json!(["sub_7"])).unwrap().clone();
+    let of = |kind: &str| {
+        let is = |event: &&Value| event["eventType"] == kind && event["mail"]["tags"]["recipient"] == json!(["sub_7"]);
+        taken.iter().find(is).unwrap().clone()
+    };
+    let delivery = of("Delivery");
+    assert_eq!(delivery["delivery"]["recipients"], json!(["a7@example.com"]));
+    assert_eq!(delivery["mail"], of("Send")["mail"]);
+    let mut event = of("Send");
     let id = event["mail"]["messageId"].as_str().unwrap().to_owned();
     let at: String = serde_json::from_value(event["mail"]["timestamp"].take()).unwrap();
     assert!(at.ends_with('Z') && at.len() == "2026-01-01T00:00:00.000Z".len(), "{at}");

@@ -14,6 +14,7 @@ mod jobs;
 mod lanes;
 mod letters;
 mod limits;
+mod mail_events;
 mod operator;
 mod outbox;
 mod registration;
