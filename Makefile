@@ -55,9 +55,10 @@ test: test-unit lint-infra test-cdk test-e2e test-api bench-cost ## All tests; i
 test-unit: ## Unit, property and in-memory tests
 	cargo test --workspace
 
+# What a killed process had in hand comes again after the visibility timeout; events are waited for longer than that.
 test-e2e: ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
-		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=5 --param EventBus=default \
+		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=25 --param EventBus=default \
 		-- cargo test --workspace --test e2e
 
 SEED ?= 1

@@ -2,7 +2,12 @@
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
 
 /// The processes that run this function of the stack: those whose environment says so and names the stack's own engine,
 /// or the proxy in front of it.
@@ -28,4 +33,28 @@ pub fn of(function: &str) -> Vec<Pid> {
 /// Ends every process of this function as a power cut does. Gives their number.
 pub fn kill_all(function: &str) -> usize {
     of(function).into_iter().filter(|pid| kill(*pid, Signal::SIGKILL).is_ok()).count()
+}
+
+/// Ends one process of the stack now and then as a power cut does, drawn from `victims`, with pauses of so many milliseconds,
+/// until `done`. Gives how many of which function.
+pub async fn killer(
+    stack: &str,
+    victims: &[&'static str],
+    pauses: Range<u64>,
+    seed: u64,
+    done: &AtomicBool,
+) -> BTreeMap<&'static str, usize> {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut killed = BTreeMap::new();
+    while !done.load(Ordering::Relaxed) {
+        sleep(Duration::from_millis(dice.u64(pauses.clone()))).await;
+        let Some(victim) = dice.choice(victims) else { break };
+        let found = of(&format!("{stack}-{victim}"));
+        if let Some(process) = dice.choice(found)
+            && kill(process, Signal::SIGKILL).is_ok()
+        {
+            *killed.entry(*victim).or_default() += 1;
+        }
+    }
+    killed
 }

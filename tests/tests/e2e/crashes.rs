@@ -1,7 +1,5 @@
-use millrace_tests::{Stack, processes, stack::until};
+use millrace_tests::{Stack, processes};
 use serde_json::json;
-use std::time::Duration;
-use tokio::time::sleep;
 
 fn function(stack: &Stack, name: &str) -> String {
     format!("{}-{name}", stack.name)
@@ -47,28 +45,4 @@ async fn welcome_mails_are_sent_once_each_while_their_workers_are_killed() {
     for i in 0..USERS {
         assert_eq!(stack.mails_to(&format!("crash-{i}@example.org")).await.len(), 1, "address {i}");
     }
-}
-
-#[tokio::test]
-async fn a_thousand_subscribers_get_one_letter_each_though_the_worker_is_killed_twice() {
-    let (_gate, stack) = (super::alone().await, Stack::from_env());
-    let newsletter = super::campaigns::newsletter(&stack, "Killed twice").await;
-    let addresses = super::campaigns::audience(&stack, &newsletter, "thousand", 1_000).await;
-    let campaign = super::campaigns::campaign(&stack, &newsletter).await;
-    stack.post_ok(&format!("/v1/campaigns/{campaign}/start"), &json!({}), 202).await;
-    let sent = async || stack.mails_of(&campaign).await.iter().map(|(_, count)| count).sum::<u64>();
-    for threshold in [50, 400] {
-        until("some letters", async || (sent().await >= threshold).then_some(())).await;
-        assert!(processes::kill_all(&function(&stack, "newsletter")) > 0, "no worker was found at {threshold}");
-    }
-    let account = super::campaigns::finished(&stack, &campaign).await;
-    assert_eq!(account.number("/total"), 1_000);
-    assert_eq!(account.number("/counts/sent"), 1_000, "{}", account.text);
-    // Late repeats would come by redelivery, which takes one visibility timeout.
-    sleep(Duration::from_secs(15)).await;
-    let mut got = stack.mails_of(&campaign).await;
-    got.sort();
-    let mut expected: Vec<(String, u64)> = addresses.into_iter().map(|address| (address, 1)).collect();
-    expected.sort();
-    assert_eq!(got, expected);
 }

@@ -15,6 +15,7 @@ mod lanes;
 mod letters;
 mod limits;
 mod mail_events;
+mod mail_storm;
 mod operator;
 mod outbox;
 mod registration;

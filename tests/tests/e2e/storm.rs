@@ -3,7 +3,6 @@
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use millrace_tests::{Stack, processes, stack::until};
-use nix::sys::signal::{Signal, kill};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -24,6 +23,8 @@ const MAX_ATTEMPTS: u64 = 20;
 /// Share of the functions' calls that are refused, and of those that are carried out and not answered.
 const THROTTLE: f64 = 0.05;
 const LOSE_ANSWER: f64 = 0.005;
+/// Whom the killer ends: workers most often; the api and what stands behind the table too.
+const VICTIMS: [&str; 8] = ["echo", "echo", "echo", "echo", "email", "email", "outbox", "api"];
 /// How long the storm may take until all is done.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -80,25 +81,6 @@ fn address(run: &str, i: usize) -> String {
     format!("{run}-{i}@example.com")
 }
 
-/// Ends one process now and then, until told to stop. Says how many of which function.
-async fn killer(stack: &Stack, seed: u64, done: &AtomicBool) -> BTreeMap<&'static str, usize> {
-    // Workers most often; the api and what stands behind the table too.
-    const VICTIMS: [&str; 8] = ["echo", "echo", "echo", "echo", "email", "email", "outbox", "api"];
-    let mut dice = fastrand::Rng::with_seed(seed);
-    let mut killed = BTreeMap::new();
-    while !done.load(Ordering::Relaxed) {
-        sleep(Duration::from_millis(dice.u64(200..1_500))).await;
-        let victim = dice.choice(VICTIMS).unwrap_or("echo");
-        let found = processes::of(&format!("{}-{victim}", stack.name));
-        if let Some(process) = dice.choice(found)
-            && kill(process, Signal::SIGKILL).is_ok()
-        {
-            *killed.entry(victim).or_default() += 1;
-        }
-    }
-    killed
-}
-
 /// The jobs of the run by id, as the list shows them. The storm hits this caller too, who asks for a page until it comes.
 async fn listed(stack: &Stack, run: &str) -> BTreeMap<String, Value> {
     let (mut jobs, mut cursor) = (BTreeMap::new(), None::<String>);
@@ -150,7 +132,8 @@ async fn thousands_of_jobs_end_once_each_while_workers_are_killed_and_calls_fail
         done.store(true, Ordering::Relaxed);
         (submitted, jobs)
     };
-    let ((submitted, jobs), killed) = tokio::join!(work, killer(&stack, seed, &done));
+    let ((submitted, jobs), killed) =
+        tokio::join!(work, processes::killer(&stack.name, &VICTIMS, 200..1_500, seed, &done));
     stack.faults(&json!({})).await;
 
     assert_eq!(jobs.len(), JOBS, "a job was lost, or a key has two");
