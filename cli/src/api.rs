@@ -4,7 +4,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use reqwest::{
     Client, Method, StatusCode, Url,
-    header::{HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -156,6 +156,16 @@ impl Api {
         let answer = answer.map_err(reqwest::Error::without_url).context("the file could not be read")?;
         ensure!(answer.status().is_success(), "the file was answered {}", answer.status());
         Ok(answer.bytes().await.map_err(reqwest::Error::without_url).context("the file was cut off")?.to_vec())
+    }
+
+    /// Fills a form of a public page in, as a browser does: without the key. `url` is whole, or a path of the API.
+    pub(crate) async fn submit(&self, url: &str, fields: &[(&str, Option<&str>)]) -> anyhow::Result<StatusCode> {
+        let url = if url.starts_with('/') { format!("{}{url}", self.base) } else { url.to_owned() };
+        let form = self.http.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(query(fields)?);
+        // A link in a mail is good for whoever has it: it is not printed.
+        let answer = form.send().await.map_err(reqwest::Error::without_url).context("the form could not be sent")?;
+        ensure!(answer.status().is_success(), "the form was answered {}", answer.status());
+        Ok(answer.status())
     }
 
     async fn send(

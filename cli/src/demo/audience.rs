@@ -24,6 +24,13 @@ pub(crate) struct Reader {
     tags: String,
 }
 
+impl Reader {
+    /// A reader of whom nothing but the address is known.
+    pub(crate) fn new(email: String) -> Self {
+        Self { email, name: None, time_zone: None, tags: String::new() }
+    }
+}
+
 /// Reads the audience. Each address may be in it once.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Reader>> {
     let named = || path.display().to_string();

@@ -1,49 +1,44 @@
 //! A newsletter and a campaign, from draft to end.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-use std::{io::IsTerminal, time::Duration};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 use tokio::time::{Instant, sleep};
 
 use crate::{api::Api, print::step};
 
 const TITLE: &str = "The Mill Wheel";
+/// How often the campaign is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-/// A campaign's own account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Counts {
-    pub(crate) total: u64,
-    pub(crate) sent: u64,
-    pub(crate) suppressed: u64,
-    pub(crate) skipped: u64,
-    pub(crate) failed: u64,
-    pub(crate) unknown: u64,
-}
-
+/// A campaign, as far as it is shown.
 #[derive(Deserialize)]
-struct Campaign {
+pub(crate) struct Campaign {
+    pub(crate) id: String,
     state: String,
     frozen: bool,
-    total: u64,
-    counts: States,
+    pub(crate) total: u64,
+    /// The recipients by state.
+    pub(crate) counts: BTreeMap<String, u64>,
 }
 
-#[derive(Deserialize)]
-struct States {
-    sent: u64,
-    unknown: u64,
-    failed: u64,
-    suppressed: u64,
-    skipped: u64,
-}
+impl Campaign {
+    async fn get(api: &Api, id: &str) -> anyhow::Result<Self> {
+        let answer = api.get(&format!("/v1/campaigns/{id}")).await?;
+        serde_json::from_value(answer.body).context("the answer is no campaign")
+    }
 
-impl From<&Campaign> for Counts {
-    fn from(campaign: &Campaign) -> Self {
-        let States { sent, unknown, failed, suppressed, skipped } = campaign.counts;
-        Self { total: campaign.total, sent, suppressed, skipped, failed, unknown }
+    /// How many recipients are in these states.
+    fn count(&self, states: &[&str]) -> u64 {
+        states.iter().filter_map(|state| self.counts.get(*state)).sum()
+    }
+
+    /// How many mails SES has accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.count(&["sent", "delivered", "bounced", "complained"])
     }
 }
 
@@ -84,23 +79,65 @@ pub(crate) async fn start(api: &Api, id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Shows the campaign's progress until it is finished.
-pub(crate) async fn finished(api: &Api, id: &str, patience: Duration) -> anyhow::Result<Counts> {
+/// Has it send at most so many mails a second.
+pub(crate) async fn rate(api: &Api, id: &str, rate: f64) -> anyhow::Result<()> {
+    api.post(&format!("/v1/campaigns/{id}/rate"), &json!({ "rate": rate })).await?;
+    step("campaign", format_args!("at most {rate} mails a second, so that there is time to look"));
+    Ok(())
+}
+
+/// Pauses it once so many mails were accepted, and waits until what was begun is written down.
+pub(crate) async fn pause_after(api: &Api, id: &str, mails: u64, patience: Duration) -> anyhow::Result<()> {
+    let end = Instant::now() + patience;
+    while Campaign::get(api, id).await?.accepted() < mails {
+        ensure!(Instant::now() < end, "{mails} mails were not sent within {} s", patience.as_secs());
+        sleep(LOOK_EVERY).await;
+    }
+    api.post(&format!("/v1/campaigns/{id}/pause"), &json!({})).await?;
+    loop {
+        let campaign = Campaign::get(api, id).await?;
+        if campaign.count(&["sending"]) == 0 {
+            step(
+                "campaign",
+                format_args!("paused: {} sent, {} not", campaign.accepted(), campaign.count(&["pending"])),
+            );
+            return Ok(());
+        }
+        ensure!(Instant::now() < end, "the campaign still sends {} s after its pause", patience.as_secs());
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Lets it go on.
+pub(crate) async fn resume(api: &Api, id: &str) -> anyhow::Result<()> {
+    let answer = api.post(&format!("/v1/campaigns/{id}/resume"), &json!({})).await?;
+    step("campaign", format_args!("resumed: {}", answer.text("/state")?));
+    Ok(())
+}
+
+/// The addresses of recipients in a state, up to 1,000.
+pub(crate) async fn recipients(api: &Api, id: &str, state: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let page = api.get(&format!("/v1/campaigns/{id}/recipients?state={state}&limit=1000")).await?;
+    let text = |one: &Value, name: &str| one[name].as_str().unwrap_or_default().to_owned();
+    let found = page.body["recipients"].as_array().context("the answer has no recipients")?;
+    Ok(found.iter().map(|one| (text(one, "email"), text(one, "reason"))).collect())
+}
+
+/// Shows the campaign's progress until it is finished and SES has told of every mail what became of it.
+pub(crate) async fn finished(api: &Api, id: &str, patience: Duration) -> anyhow::Result<Campaign> {
     let (end, mut bar) = (Instant::now() + patience, None);
     loop {
-        let answer = api.get(&format!("/v1/campaigns/{id}")).await?;
-        let campaign: Campaign = serde_json::from_value(answer.body).context("the answer is no campaign")?;
-        let counts = Counts::from(&campaign);
+        let campaign = Campaign::get(api, id).await?;
         if campaign.frozen {
-            let settled = counts.sent + counts.suppressed + counts.skipped + counts.failed;
+            let settled = campaign.accepted() + campaign.count(&["suppressed", "skipped", "failed"]);
             bar.get_or_insert_with(|| progress(campaign.total)).at(settled);
         }
         match campaign.state.as_str() {
-            "finished" => {
+            "finished" if campaign.count(&["sent"]) == 0 => {
                 if let Some(bar) = bar {
                     bar.end();
                 }
-                return Ok(counts);
+                return Ok(campaign);
             }
             state @ ("cancelled" | "halted") => bail!("the campaign was {state}"),
             state if Instant::now() >= end => {
@@ -109,7 +146,7 @@ pub(crate) async fn finished(api: &Api, id: &str, patience: Duration) -> anyhow:
                     patience.as_secs()
                 )
             }
-            _ => sleep(Duration::from_millis(300)).await,
+            _ => sleep(LOOK_EVERY).await,
         }
     }
 }

@@ -19,6 +19,21 @@ pub(crate) struct Mail {
     pub(crate) to: Vec<String>,
     pub(crate) subject: String,
     pub(crate) text: Option<String>,
+    headers: Vec<Header>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Header {
+    name: String,
+    value: String,
+}
+
+impl Mail {
+    /// The link that ends the subscription with one click (RFC 8058).
+    pub(crate) fn unsubscribe_link(&self) -> Option<&str> {
+        let header = self.headers.iter().find(|header| header.name == "List-Unsubscribe")?;
+        header.value.strip_prefix('<')?.strip_suffix('>')
+    }
 }
 
 #[derive(Deserialize)]
@@ -61,6 +76,12 @@ impl Mailbox {
             }
             sleep(Duration::from_millis(200)).await;
         }
+    }
+
+    /// The newest mail to this address.
+    pub(crate) async fn newest_to(&self, address: &str) -> anyhow::Result<Mail> {
+        let page: Page = self.get("messages", &[("to", address), ("limit", "1")]).await?;
+        page.messages.into_iter().next().with_context(|| format!("there is no mail to {address}"))
     }
 
     /// Counts the mails with this tag.
