@@ -2,6 +2,7 @@
 
 use crate::domain::pace::SendRate;
 use crate::domain::target::Reach;
+use std::fmt;
 use std::str::FromStr;
 
 /// Table of jobs.
@@ -56,14 +57,24 @@ pub fn invocation_trace() -> Option<String> {
 }
 
 /// The environment is not as the function needs it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvError {
     /// The variable is not set, or is empty.
-    #[error("environment variable {0} is not set: infra/functions.json names it for each function that needs it")]
+    #[error(
+        "environment variable {0} is not set: infra/functions.json names it for each function that needs it; on your own \
+         machine, run `make up`, then `set -a; . .millrace/local.env` in this shell"
+    )]
     Missing(&'static str),
     /// The variable is set to something else than it should be.
     #[error("environment variable {0} is not {1}")]
     Invalid(&'static str, &'static str),
+}
+
+/// What `main` prints of the error that ends it: its words.
+impl fmt::Debug for EnvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// The variable's value, if it is set and not empty.

@@ -119,12 +119,17 @@ fn functions_never_import_each_other() {
 }
 
 #[test]
-fn every_function_has_a_sample_event() {
+fn every_function_has_a_sample_event_and_every_event_a_function() {
     let events: Vec<String> =
         fs::read_dir(root().join("events")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-    for name in functions() {
-        let has = events.iter().any(|file| file.ends_with(".json") && file.split('.').next() == Some(&name));
-        assert!(has, "events/{name}.json is missing");
+    let (events, functions): (Vec<_>, _) =
+        (events.iter().filter(|file| file.ends_with(".json")).collect(), functions());
+    let of = |file: &str| file.split('.').next().unwrap_or_default().to_owned();
+    for name in &functions {
+        assert!(events.iter().any(|file| of(file) == *name), "events/{name}.json is missing");
+    }
+    for file in events {
+        assert!(functions.contains(&of(file)), "events/{file} is of no function");
     }
 }
 

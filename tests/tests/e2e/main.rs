@@ -24,6 +24,7 @@ mod schedules;
 mod sign_up;
 mod storm;
 mod subscriber_files;
+mod watch;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
