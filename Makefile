@@ -4,13 +4,16 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status demo logs template new-worker build deploy check test test-unit test-e2e test-api test-cdk synth bench-cost bench-letters lint-infra deny advisories
+.PHONY: help up dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cost bench-letters lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Install tools, build, start engine and mailbox, deploy, make an API key
 	@$(MILLRACE) local up
+
+dev: ## As `up`, but with the functions run from their sources: edit one, its next call runs it. Until Ctrl-C
+	@$(MILLRACE) local dev
 
 down: ## Stop what `make up` started; its data stays in .millrace/
 	@$(MILLRACE) local down
@@ -60,6 +63,10 @@ test-e2e: ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
 		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=25 --param EventBus=default \
 		-- cargo test --workspace --test e2e
+
+test-dev: ## `make dev` in a copy of the project: a handler is edited, the next job runs the new code. Not part of `make test`
+	@$(MILLRACE) local tools
+	cargo test --workspace --test dev
 
 SEED ?= 1
 test-api: ## The API driven by its own document, with good and bad requests; SEED=1 repeats them

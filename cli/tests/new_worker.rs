@@ -2,47 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod clone;
+
+use clone::{copy, root, target, without_cargo};
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
 };
 
 /// Such as nobody gives to a worker of theirs.
 const NAME: &str = "a-worker-in-a-test";
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// Copies sources: no build, no tools, nothing installed.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (path, name) = (entry.path(), entry.file_name());
-        match name.to_str() {
-            Some("target" | ".millrace" | ".git" | "node_modules") => {}
-            _ if path.is_dir() => copy(&path, &to.join(name)),
-            _ => {
-                fs::copy(&path, to.join(name)).unwrap();
-            }
-        }
-    }
-}
-
 fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// Cargo without what a `cargo test` around it has set: some build scripts would run again because of it.
 fn cargo(clone: &Path) -> Command {
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(clone);
-    for (name, _) in std::env::vars() {
-        if name == "CARGO" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(name);
-        }
-    }
+    without_cargo(cargo.current_dir(clone));
     cargo
 }
 
@@ -74,10 +51,4 @@ fn a_new_worker_is_built_and_passes_its_tests_and_the_houses() {
         .env("CARGO_TARGET_DIR", target()));
     assert!(tested.status.success(), "{}", text(&tested));
     assert!(text(&tested).contains("test handler::tests::the_sample_job_succeeds ... ok"), "{}", text(&tested));
-}
-
-/// The folder above that of the triple, where this test's own program is.
-fn target() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_millrace"));
-    program.ancestors().nth(3).unwrap().to_owned()
 }

@@ -67,7 +67,7 @@ pub(crate) async fn build(project: &Project, tools: &Tools) -> anyhow::Result<Bu
 }
 
 /// The names of the functions: their folders.
-fn functions(project: &Project) -> anyhow::Result<Vec<String>> {
+pub(crate) fn functions(project: &Project) -> anyhow::Result<Vec<String>> {
     let folder = project.file("functions");
     let mut names = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))? {

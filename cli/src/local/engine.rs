@@ -33,12 +33,13 @@ const MAILBOX_PATIENCE: Duration = Duration::from_secs(10);
 const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Starts the engine unless it runs. `true` when what it had is lost in part: it was not stopped properly before, or its
+/// Starts the engine unless it runs; `more` is in its environment, and in that of the functions. `true` when what it had is lost in part: it was not stopped properly before, or its
 /// data was removed.
 pub(crate) async fn start_engine(
     state: &StateDir,
     tools: &Tools,
     memory: &Memory,
+    more: BTreeMap<String, String>,
     http: &reqwest::Client,
 ) -> anyhow::Result<bool> {
     let found = process::find(state, ENGINE);
@@ -48,7 +49,8 @@ pub(crate) async fn start_engine(
     }
     let addresses = Addresses::of(memory);
     step(ENGINE, format_args!("starting on 127.0.0.1:{}", memory.engine_port));
-    let environment = engine_environment(state, memory, &addresses);
+    let mut environment = engine_environment(state, memory, &addresses);
+    environment.extend(more);
     let lost = found == Found::Gone || !state.path("data/engine").exists();
     let process = process::start(state, ENGINE, &tools.engine(), &[], &environment)?;
     ready(state, ENGINE, process, &format!("{}/_ministack/ready", addresses.engine), http).await?;
@@ -178,6 +180,11 @@ pub(crate) async fn stop(state: &StateDir) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Stops the engine alone.
+pub(crate) async fn stop_engine(state: &StateDir) -> anyhow::Result<()> {
+    process::stop(state, ENGINE, ENGINE_PATIENCE).await.map(|_| ())
 }
 
 /// Stops the mailbox alone.

@@ -7,6 +7,7 @@ use nix::{
     unistd::Pid,
 };
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     os::unix::process::ExitStatusExt,
@@ -65,7 +66,17 @@ async fn run(project: &Project, state: &StateDir, options: &Options, ended: &mut
     let (program, arguments) = options.command.split_first().context("no command was given")?;
     step("exec", program.to_string_lossy());
     let mut command = Command::new(program);
-    command.args(arguments).kill_on_drop(true);
+    let mut child = local(command.args(arguments), &variables)
+        .spawn()
+        .with_context(|| format!("{} cannot be started", program.display()))?;
+    let (status, _) = watch(&mut child, ended).await?;
+    engine::check_log(state)?;
+    Ok(status.code().map_or_else(|| code_of_number(status.signal().unwrap_or_default()), clamp))
+}
+
+/// Turns a program to the local system, with what `local.env` holds, and ends it with this one.
+pub(super) fn local<'a>(command: &'a mut Command, variables: &BTreeMap<String, String>) -> &'a mut Command {
+    command.kill_on_drop(true);
     for name in cargo_run_variables().chain(["AWS_PROFILE", "AWS_SESSION_TOKEN"].map(str::to_owned)) {
         command.env_remove(name);
     }
@@ -74,20 +85,18 @@ async fn run(project: &Project, state: &StateDir, options: &Options, ended: &mut
         let others = std::env::var(name).map(|others| format!("{others},")).unwrap_or_default();
         command.env(name, format!("{others}127.0.0.1"));
     }
-    let mut child =
-        command.envs(variables).spawn().with_context(|| format!("{} cannot be started", program.display()))?;
-    let status = watch(&mut child, ended).await?;
-    engine::check_log(state)?;
-    Ok(status.code().map_or_else(|| code_of_number(status.signal().unwrap_or_default()), clamp))
+    command.envs(variables)
 }
 
-/// Waits for the child. A signal is handed on to it: one that came from the terminal it had already, and a second does
-/// no harm.
-async fn watch(child: &mut Child, ended: &mut Ended) -> anyhow::Result<ExitStatus> {
+/// Waits for the child; the last signal that came meanwhile. A signal is handed on to the child: one that came from the
+/// terminal it had already, and a second does no harm.
+pub(super) async fn watch(child: &mut Child, ended: &mut Ended) -> anyhow::Result<(ExitStatus, Option<Signal>)> {
+    let mut last = None;
     loop {
         tokio::select! {
-            status = child.wait() => return status.context("the command's end"),
+            status = child.wait() => return Ok((status.context("the command's end")?, last)),
             signal = ended.next() => {
+                last = Some(signal);
                 if let Some(pid) = child.id() {
                     // An error means that it ended just now.
                     let _ = kill(Pid::from_raw(pid.try_into()?), signal);
@@ -97,15 +106,17 @@ async fn watch(child: &mut Child, ended: &mut Ended) -> anyhow::Result<ExitStatu
     }
 }
 
-struct Ended([tokio::signal::unix::Signal; 3]);
+/// The signals that end this command.
+pub(super) struct Ended([tokio::signal::unix::Signal; 3]);
 
 impl Ended {
-    fn listen() -> anyhow::Result<Self> {
+    pub(super) fn listen() -> anyhow::Result<Self> {
         let [a, b, c] = ENDING.map(|(kind, _)| signal(kind));
         Ok(Self([a?, b?, c?]))
     }
 
-    async fn next(&mut self) -> Signal {
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Signal {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => Signal::SIGINT,
@@ -115,7 +126,7 @@ impl Ended {
     }
 }
 
-fn code_of(signal: Signal) -> ExitCode {
+pub(super) fn code_of(signal: Signal) -> ExitCode {
     code_of_number(signal as i32)
 }
 

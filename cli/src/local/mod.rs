@@ -4,6 +4,7 @@ mod addresses;
 mod build;
 mod command;
 mod deploy;
+mod dev;
 mod engine;
 pub(crate) mod env_file;
 mod exec;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         also: Vec<tools::Extra>,
     },
+    /// The same system with its functions run from their sources: edit one, and its next call runs the new code. Until Ctrl-C.
+    Dev(dev::Options),
     /// Run a command against a new, empty system of its own, then take it down. Exit code: the command's.
     Exec(exec::Options),
 }
@@ -148,6 +151,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status { place, json } => status::status(&place.existing(&project)?, json).await,
         Command::Logs(options) => logs::logs(&project, &options).await,
         Command::Tools { also } => Tools::install(&project, &also).await.map(|_| ExitCode::SUCCESS),
+        Command::Dev(options) => dev::dev(&project, options).await,
         Command::Exec(options) => exec::exec(&project, &options).await,
     }
 }

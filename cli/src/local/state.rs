@@ -27,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) deployed: Option<String>,
     /// Fingerprint of the mailbox that was started last.
     pub(crate) mailbox: Option<String>,
+    /// Whether the engine leads the calls of functions to `cargo lambda watch`.
+    pub(crate) watched: bool,
     /// Outputs of the deployed stack.
     pub(crate) outputs: BTreeMap<String, String>,
 }

@@ -32,7 +32,10 @@ pub(crate) async fn up(
     let build = build(project, &tools).await?;
 
     engine::start_proxy(state, &build.proxy, &memory, &http).await?;
-    if engine::start_engine(state, &tools, &memory, &http).await? && memory.deployed.take().is_some() {
+    if std::mem::take(&mut memory.watched) {
+        engine::stop_engine(state).await?;
+    }
+    if engine::start_engine(state, &tools, &memory, BTreeMap::new(), &http).await? && memory.deployed.take().is_some() {
         step(engine::ENGINE, "has lost what it had: the stack is deployed anew");
     }
     if memory.mailbox.as_ref() != Some(&build.mailbox_fingerprint) {
