@@ -24,6 +24,7 @@ mod schedules;
 mod sign_up;
 mod storm;
 mod subscriber_files;
+mod upgrade;
 mod watch;
 
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
