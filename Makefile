@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cost bench-letters lint-infra deny advisories
+.PHONY: help up dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +92,12 @@ test-cdk: infra/cdk/node_modules/.installed ## The CDK stack: the same as the SA
 bench-cost: ## Count what each path of a job costs at AWS, and hold it to bench/cost/contract.json
 	@$(MILLRACE) local exec --state-dir .millrace/cost --name millrace-cost --free-ports --proxy \
 		-- cargo run --quiet --bin bench-cost
+PROFILE ?= release
+bench-cold: ## What functions need before their first event, times a function that does nothing; PROFILE=dev is quick to build
+	cargo build --workspace --bins --profile $(PROFILE)
+	@$(MILLRACE) local exec --state-dir .millrace/cold --name millrace-cold --free-ports \
+		-- cargo run --quiet --profile $(PROFILE) --bin bench-cold
+
 bench-letters: ## How fast letters are personalised
 	cargo bench --workspace --bench letters
 

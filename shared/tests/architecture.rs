@@ -157,7 +157,7 @@ fn the_sdk_comes_without_its_default_features() {
 
 #[test]
 fn versions_and_lints_are_the_workspaces() {
-    for folder in ["shared", "cli", "tests", "tests/mailbox", "bench/letters"]
+    for folder in ["shared", "cli", "tests", "tests/mailbox", "bench/cold", "bench/letters"]
         .map(str::to_owned)
         .into_iter()
         .chain(functions().into_iter().map(|name| format!("functions/{name}")))
