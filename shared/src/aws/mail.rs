@@ -58,13 +58,13 @@ impl Mailer for SesMailer {
                 Some(id) => Ok(id),
                 None => Err(MailError::Unknown("an answer without a message id".into())),
             },
-            Err(error) => Err(classify(&error)),
+            Err(error) => Err(classify(&error, &mail.to)),
         }
     }
 }
 
-/// Sorts an error by whether SES may have accepted the mail. Texts name codes, never addresses.
-fn classify<R>(error: &SdkError<SendEmailError, R>) -> MailError {
+/// Sorts an error about a mail `to` somebody by whether SES may have accepted it. Texts name codes, never addresses.
+fn classify<R>(error: &SdkError<SendEmailError, R>, to: &str) -> MailError {
     match error {
         SdkError::ConstructionFailure(_) => MailError::Rejected("the request could not be built".into()),
         SdkError::DispatchFailure(failure) => {
@@ -93,7 +93,9 @@ fn classify<R>(error: &SdkError<SendEmailError, R>) -> MailError {
                 SendEmailError::MailFromDomainNotVerifiedException(_)
                 | SendEmailError::LimitExceededException(_)
                 | SendEmailError::NotFoundException(_) => MailError::Sender(code),
-                SendEmailError::MessageRejected(_) if text.contains("not verified") => MailError::Sender(code),
+                SendEmailError::MessageRejected(_) if text.contains("not verified") && !is_about(text, to) => {
+                    MailError::Sender(code)
+                }
                 SendEmailError::MessageRejected(_) | SendEmailError::BadRequestException(_) => {
                     MailError::Rejected(code)
                 }
@@ -111,6 +113,13 @@ fn classify<R>(error: &SdkError<SendEmailError, R>) -> MailError {
         }
         _ => MailError::Unknown("no clear answer".into()),
     }
+}
+
+/// Whether the identities that SES has not verified are the recipient's alone, as in its sandbox: "The following identities
+/// failed the check in region US-EAST-1: a@example.com, b@example.com".
+fn is_about(text: &str, to: &str) -> bool {
+    let identities = text.rsplit_once(": ").map_or("", |(_, identities)| identities);
+    identities.split(", ").all(|identity| identity.trim().eq_ignore_ascii_case(to))
 }
 
 /// Whether SES speaks of the day's quota and not of the rate: "Daily message quota exceeded".
@@ -227,5 +236,28 @@ fn refused(
             }
         }
         error => Err(port_error(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_sesv2::types::error::MessageRejected;
+    use aws_smithy_types::error::ErrorMetadata;
+
+    #[test]
+    fn in_the_sandbox_a_recipient_is_refused_and_not_the_sender() {
+        let rejected = |identities: &str| {
+            let text = format!(
+                "Email address is not verified. The following identities failed the check in region EU-WEST-1: {identities}"
+            );
+            let said = ErrorMetadata::builder().code("MessageRejected").message(text).build();
+            let error = SendEmailError::MessageRejected(MessageRejected::builder().meta(said).build());
+            classify(&SdkError::service_error(error, ()), "Reader@example.com")
+        };
+        assert!(matches!(rejected("reader@example.com"), MailError::Rejected(_)));
+        for sender in ["news@example.org", "news@example.org, reader@example.com", "<news@example.org>", ""] {
+            assert!(matches!(rejected(sender), MailError::Sender(_)), "{sender}");
+        }
     }
 }
