@@ -123,11 +123,11 @@ async fn older_letters_are_on_the_next_page() {
     for _ in 0..21 {
         made.push(sent(&site, &newsletter, json!({})).await);
     }
-    let first = open(&site, &format!("/archive/{newsletter}")).await.expect(200).text();
+    let first = open(&site, &format!("/archive/{newsletter}")).await.expect(200).text().replace("&#x2f;", "/");
     assert!(made[1..].iter().all(|id| first.contains(id)) && !first.contains(&format!("/{}\"", made[0])));
     let older = first.split("href=\"https://api.example.com").find(|part| part.contains("?before=")).unwrap();
-    let older = older.split('"').next().unwrap().replace("&#x2f;", "/");
-    let second = open(&site, &older).await.expect(200).text();
+    let older = older.split('"').next().unwrap();
+    let second = open(&site, older).await.expect(200).text();
     assert!(second.contains(&made[0]) && !second.contains(&made[1]) && !second.contains("Older letters"), "{second}");
     open(&site, &format!("/archive/{newsletter}?before=x")).await.expect(200);
     site.campaign_list.faults.refuse_next("newest");
