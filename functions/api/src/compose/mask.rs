@@ -56,11 +56,11 @@ pub(super) struct Masker<'s> {
 
 impl<'s> Masker<'s> {
     pub(super) fn new(source: &str) -> Self {
-        let mut prefix = "zq".to_owned();
-        // Expressions hide in lower case, as HTML attributes may be put in it.
-        while source.contains(&prefix) {
-            prefix.push('x');
-        }
+        // Expressions hide in lower case, as HTML attributes may be put in it. One `x` more than the source has anywhere after
+        // `zq`: found by reading it once.
+        let runs =
+            source.match_indices("zq").map(|(at, _)| source[at + 2..].bytes().take_while(|b| *b == b'x').count());
+        let prefix = format!("zq{}", "x".repeat(runs.max().map_or(0, |longest| longest + 1)));
         let masked =
             Masked { text: String::with_capacity(source.len()), hidden: Vec::new(), prefix, origins: Vec::new() };
         Self { masked }
@@ -216,7 +216,7 @@ impl<'s> Masked<'s> {
     /// The comment that a text ends with, if it hides a tag: where it begins, and which it is.
     fn comment_before(&self, html: &str) -> Option<(usize, usize)> {
         let trimmed = html.trim_end();
-        let start = trimmed.rfind("<!--").filter(|_| trimmed.ends_with("-->"))?;
+        let start = trimmed.ends_with("-->").then(|| trimmed.rfind("<!--"))??;
         let (word, end, number) = self.find(trimmed, start)?;
         (word == start + 4 && end + 3 == trimmed.len()).then_some((start, number))
     }

@@ -295,6 +295,14 @@ fn faults_are_at_their_place_in_the_source() {
     check("{{ 1 + name }}", "line 2, column 3: invalid operation");
     check("{{ name[9] }}", "line 2, column 3: something in it does not exist");
     check("{% include 'html' %}", "line 2, column 3: there is no tag `include`");
+    check("{{ [name, name] }}", "line 2, column 6: lists cannot be written");
+    check("{% for x in ['a'] %}{% endfor %}", "line 2, column 15: lists cannot be written");
+    check("{% set x = (name, name) %}", "line 2, column 19: lists cannot be written");
+    check("{% set x = name, name %}", "line 2, column 18: lists cannot be written");
+    check("{{ {'a': 1} }}", "line 2, column 6: lists cannot be written");
+    check("{{ tags | map('upper') }}", "line 2, column 13: there is no filter `map`");
+    check("{{ '\\'' | format(1) }}", "line 2, column 13: there is no filter `format`");
+    check("{{ dict(a=1) }}", "line 2, column 6: there is no `dict`");
     check("{% set x %}{% endset %}", "line 2, column 3: `set` needs a value");
     check("<b {{ name }}>x</b>", "line 2, column 6: an expression in a tag must be in the quoted value");
     check("<b {% if name %}id='a'{% endif %}>x</b>", "line 2, column 6: an expression in a tag must be");
@@ -327,6 +335,12 @@ fn faults_are_at_their_place_in_the_source() {
     };
     let pointers: Vec<_> = faults(all).into_iter().map(|(pointer, _)| pointer).collect();
     assert_eq!(pointers, ["/subject", "/body/html", "/text"]);
+}
+
+#[test]
+fn what_hides_expressions_is_nowhere_in_the_source_and_is_found_at_once() {
+    let source = format!("<p>zq zqx {} {{{{ name }}}} zq0z</p>", "zqxxx".repeat(90_000));
+    has(&html(&source, &ada()).html, "zqxxx Ada zq0z");
 }
 
 #[test]

@@ -183,7 +183,7 @@ pub async fn feed(State(api): State<Arc<Api>>, Path(newsletter): Path<String>) -
         (header::CONTENT_TYPE, HeaderValue::from_static("application/rss+xml; charset=utf-8")),
         (header::CACHE_CONTROL, CACHED),
     ];
-    Ok((headers, Body::from(channel.to_string())).into_response())
+    Ok((headers, Body::from(lawful(&channel.to_string()))).into_response())
 }
 
 /// The newsletter of this identifier, if it has an archive.
@@ -244,6 +244,14 @@ fn zone(newsletter: &Newsletter) -> TimeZone {
 /// A time as RSS (RFC 822) has it.
 fn http_date(at: Timestamp) -> String {
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap_or_default()
+}
+
+/// XML without the characters that it does not allow, one of which would break the feed for every reader: see
+/// [Characters](https://www.w3.org/TR/xml/#charsets).
+fn lawful(xml: &str) -> String {
+    let allowed =
+        |c: &char| matches!(c, '\t' | '\n' | '\r') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'));
+    xml.chars().filter(allowed).collect()
 }
 
 /// The beginning of a text, on one line.

@@ -7,7 +7,7 @@ use axum::http::Request;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const HTML: &str = "<script>alert(1)</script><p>Hello {{ name or 'reader' }} {{ email }}{{ tags | join }}</p><p>News.</p>\
+const HTML: &str = "<script>alert(1)</script><p>Hello {{ name or 'reader' }} {{ email }}{{ tags | join }}</p><p>News.\u{8}</p>\
     <p>{{ newsletter.postal_address }}</p><a href=\"{{ unsubscribe_url }}\">Out</a> <a href=\"{{ archive_url }}\">Here</a>";
 
 async fn open(site: &Site, path: &str) -> Reply {
@@ -102,6 +102,7 @@ async fn only_what_was_sent_to_all_is_there() {
     }
     let reply = open(&site, &format!("/archive/{newsletter}/feed.xml")).await.expect(200);
     assert_eq!(reply.header("content-type"), Some("application/rss+xml; charset=utf-8"));
+    assert!(!reply.text().contains('\u{8}'), "XML has no such character");
     let feed = rss::Channel::read_from(reply.text().as_bytes()).unwrap();
     assert_eq!((feed.title.as_str(), feed.items.len()), ("The Mill & Wheel", 1));
     let item = &feed.items[0];

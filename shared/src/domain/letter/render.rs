@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Most steps one rendering may take: enough for any letter, too few for an endless loop to matter.
 const FUEL: u64 = 200_000;
+/// Most bytes, and most values, that `join` takes.
+const MAX_JOINED: usize = 16 << 10;
 /// Longest subject, in characters, after rendering.
 const MAX_SUBJECT_CHARS: usize = 250;
 
@@ -57,12 +59,30 @@ pub fn environment() -> Environment<'static> {
     environment.set_debug(false);
     environment.remove_global("debug");
     environment.remove_global("namespace");
+    environment.remove_global("dict");
+    environment.add_filter("join", join);
     environment.set_auto_escape_callback(
         |name| {
             if name == Part::Html.as_str() { AutoEscape::Html } else { AutoEscape::None }
         },
     );
     environment
+}
+
+/// The engine's own does not count what it makes.
+fn join(values: &Value, between: Option<String>) -> Result<String, minijinja::Error> {
+    let between = between.unwrap_or_default();
+    let mut joined = String::new();
+    for (i, value) in values.try_iter()?.enumerate() {
+        if i > 0 {
+            joined.push_str(&between);
+        }
+        joined.push_str(value.as_str().map_or_else(|| value.to_string(), str::to_owned).as_str());
+        if i > MAX_JOINED || joined.len() > MAX_JOINED {
+            return Err(ErrorKind::OutOfFuel.into());
+        }
+    }
+    Ok(joined)
 }
 
 impl Letter {
