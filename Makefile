@@ -61,7 +61,7 @@ test-unit: ## Unit, property and in-memory tests
 # What a killed process had in hand comes again after the visibility timeout; events are waited for longer than that.
 test-e2e: ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
-		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=25 --param EventBus=default \
+		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=20 --param EventBus=default \
 		-- cargo test --workspace --test e2e
 
 test-dev: ## `make dev` in a copy of the project: a handler is edited, the next job runs the new code. Not part of `make test`

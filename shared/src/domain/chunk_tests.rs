@@ -175,9 +175,14 @@ fn while_events_of_others_are_missing_too_nothing_is_sent_twice() {
     // Leased until 30, waited for until 90. Others were sent after it, and no event has come since before it.
     let heard = |second| Settlement { sent_until: Some(ts(80)), heard_until: Some(ts(second)), ..BY };
     let waiting = claimed(&fresh(1), "a", 0).settle(heard(0), ts(90)).unwrap();
-    assert_eq!((waiting.status, waiting.attention_at), (ChunkStatus::Settling, Some(ts(90) + LOOK_AGAIN)));
+    assert_eq!((waiting.status, waiting.attention_at), (ChunkStatus::Settling, Some(ts(90) + BY.wait)));
     assert!(waiting.settle(heard(0), ts(91)).is_err());
-    let again = waiting.settle(heard(30), ts(90) + LOOK_AGAIN).unwrap();
+    let late = waiting.settle(heard(29), ts(90) + BY.wait).unwrap();
+    assert_eq!(late.status, ChunkStatus::Settling, "its own events may be the next");
+    let slow = Settlement { wait: SignedDuration::from_mins(15), ..heard(-1_000) };
+    let later = waiting.settle(slow, ts(2_000)).unwrap();
+    assert_eq!(later.attention_at, Some(ts(2_000) + LOOK_AGAIN));
+    let again = waiting.settle(heard(30), ts(90) + BY.wait).unwrap();
     assert_eq!(again.status, ChunkStatus::Pending, "once they come again, no event means no mail");
     let given_up = waiting.settle(heard(0), ts(90) + GIVE_UP_AFTER).unwrap();
     assert_eq!((given_up.status, given_up.counts().unknown), (ChunkStatus::Done, 1), "and not for ever");
@@ -192,7 +197,7 @@ fn where_nobody_else_was_sent_anything_it_takes_longer() {
     assert_eq!((waiting.status, waiting.attention_at), (ChunkStatus::Settling, Some(ts(30 + 4 * 60))));
     assert_eq!(waiting.settle(by, ts(30 + 4 * 60)).unwrap().status, ChunkStatus::Pending);
     let waiting = chunk(-50).settle(by, ts(90)).unwrap();
-    assert_eq!(waiting.attention_at, Some(ts(90) + LOOK_AGAIN), "the events of others are missing too");
+    assert_eq!(waiting.attention_at, Some(ts(90) + BY.wait), "the events of others are missing too");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_ATTEMPTS: u8 = 5;
 /// The same, when no event of the whole chunk has come: then it may be the events that get lost and not the mails.
 pub const MAX_ATTEMPTS_UNHEARD: u8 = 2;
-/// While SES's events are known to be late, a chunk is looked at again after this long.
+/// While SES's events are known to be late, a chunk is looked at again after this long, or after the time that events are waited
+/// for when that is shorter.
 pub const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
 /// When they are late for as long as this beyond the waiting time, its recipients stay unknown.
 pub const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -55,11 +56,12 @@ enum Silence {
 impl Settlement {
     fn silence(&self, sent: Timestamp, sent_after: Option<Timestamp>) -> Silence {
         // Where no event ever came, nothing says that they would: that is decided by the number of attempts.
-        let Some(heard) = self.heard_until.map(|heard| heard + SLACK) else { return Silence::Telling };
+        let Some(heard) = self.heard_until else { return Silence::Telling };
         if heard >= sent {
-            Silence::Telling
-        } else if self.sent_until.is_some_and(|last| last > sent + SLACK) || sent_after.is_some_and(|last| last > heard)
-        {
+            return Silence::Telling; // what is noted is never later than what was heard
+        }
+        let heard = heard + SLACK;
+        if self.sent_until.is_some_and(|last| last > sent + SLACK) || sent_after.is_some_and(|last| last > heard) {
             Silence::Meaningless
         } else {
             Silence::Unproven
@@ -110,7 +112,7 @@ impl Chunk {
             (Uncertain::Retry, Silence::Unproven) if now < unproven => return Some(unproven),
             (Uncertain::Retry, Silence::Unproven) => self.try_again(),
             (Uncertain::Retry, Silence::Meaningless) if now < settle_at + GIVE_UP_AFTER => {
-                return Some(now + LOOK_AGAIN);
+                return Some(now + LOOK_AGAIN.min(by.wait));
             }
             (Uncertain::Retry, Silence::Meaningless) => {}
         }
