@@ -14,6 +14,6 @@ pub use echo::{Echo, Fail};
 pub use kinds::{KINDS, Kind, Worker, current_name, kind, public_kinds};
 pub use letter::TestLetter;
 pub use operations::RetryJobs;
-pub use people::{ConfirmSubscription, Existing, ExportSubscribers, ImportSubscribers, Welcome};
+pub use people::{ConfirmSubscription, Existing, ExportSubscribers, ImportSubscribers, SequenceStep, Welcome};
 pub use webhook::Webhook;
 pub use wire::{JobMessage, Line, UnreadableMessage, Waited};

@@ -5,31 +5,32 @@
 
 use crate::domain::address::EmailAddress;
 use crate::domain::campaign::Campaign;
-use crate::domain::id::{CampaignId, NewsletterId, SubscriberId, Tenant, digest_hex};
+use crate::domain::id::{NewsletterId, SubscriberId, Tenant, digest_hex};
 use crate::domain::letter::{Letter, LetterError, Letterhead, Recipient, StoredLetter};
 use crate::domain::people::Subscriber;
 use crate::domain::token::Tokens;
 use crate::ports::{Blobs, Mail, PortError};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Letters kept ready: more campaigns than this are seldom under way together, and a letter is read again in no time.
 const KEPT: usize = 8;
 
-/// The key of a version of a campaign's letter.
+/// The key of a version of a letter. Its owner is a campaign, or the newsletter that has it in its sequence.
 #[must_use]
-pub fn key(campaign: &CampaignId, version: &str) -> String {
-    format!("letters/{campaign}/{version}.json")
+pub fn key(owner: impl Display, version: &str) -> String {
+    format!("letters/{owner}/{version}.json")
 }
 
-/// Writes a letter of a campaign, if it is not there, and gives its version.
+/// Writes a letter of this owner, if it is not there, and gives its version.
 ///
 /// # Errors
 /// When the bucket does not take it.
-pub async fn store(blobs: &dyn Blobs, campaign: &CampaignId, letter: &StoredLetter) -> Result<String, PortError> {
+pub async fn store(blobs: &dyn Blobs, owner: impl Display, letter: &StoredLetter) -> Result<String, PortError> {
     let body = serde_json::to_string(letter).map_err(|error| PortError::Refused(error.into()))?;
     let version = digest_hex(&[&body]);
-    blobs.put_new(&key(campaign, &version), body.into_bytes(), "application/json").await?;
+    blobs.put_new(&key(owner, &version), body.into_bytes(), "application/json").await?;
     Ok(version)
 }
 
@@ -124,6 +125,12 @@ impl Ready {
     /// When one has an error.
     pub fn new(letter: StoredLetter) -> Result<Self, LetterError> {
         Ok(Self { letter: Letter::new(&letter.templates, &letter.head)?, head: letter.head })
+    }
+
+    /// The same letter under another head.
+    #[must_use]
+    pub fn under(&self, head: Letterhead) -> Self {
+        Self { letter: self.letter.under(&head), head }
     }
 
     /// The templates.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::id::CampaignId;
 use crate::domain::local_time::When;
 use crate::domain::people::Segment;
 use crate::domain::token::{Claim, TOKEN_KEY_BYTES, TokenKey};

@@ -24,6 +24,7 @@ pub mod queues;
 pub mod redrive;
 pub mod release;
 pub mod schedules;
+pub mod sequences;
 pub mod single_mail;
 
 pub mod worker;

@@ -9,8 +9,8 @@ use crate::routes::stats::Depths;
 use crate::routes::{
     archive, bulk_retry, campaign_change, campaign_list, campaign_preview, campaign_run, campaign_test, campaigns,
     confirm, groups, job_batch, job_list, job_operations, jobs, kinds, meta, newsletters, preflight, recipients,
-    schedules, stats, subscribe, subscriber_change, subscriber_files, subscriber_list, subscribers, suppressions,
-    unsubscribe, users,
+    schedules, sequences, stats, subscribe, subscriber_change, subscriber_files, subscriber_list, subscribers,
+    suppressions, unsubscribe, users,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::{Extension, Router};
@@ -166,6 +166,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(users::show))
         .routes(routes!(newsletters::create, newsletters::list))
         .routes(routes!(newsletters::show, newsletters::change))
+        .routes(routes!(sequences::put, sequences::show, sequences::delete))
         .routes(routes!(subscribers::add, subscriber_list::list))
         .routes(routes!(subscriber_files::import))
         .routes(routes!(subscriber_files::export))

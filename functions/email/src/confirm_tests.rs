@@ -1,6 +1,6 @@
 use crate::world::{World, tokens};
 use millrace::domain::id::Tenant;
-use millrace::domain::people::{Newsletter, Subscriber, SubscriberStatus};
+use millrace::domain::people::{Subscriber, SubscriberStatus};
 use millrace::domain::sign_up::SignUp;
 use millrace::domain::suppression::Reason;
 use millrace::domain::token::Claim;
@@ -8,25 +8,9 @@ use millrace::jobs::ConfirmSubscription;
 use millrace::ports::{
     Clock as _, MailError, MailLedger as _, Newsletters as _, SignUps as _, Subscribers as _, Suppressions as _,
 };
-use millrace::testing::builders::{newsletter, reader, tenant};
+use millrace::testing::builders::{reader, tenant};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-fn weekly(world: &World) -> Newsletter {
-    Newsletter {
-        id: newsletter(),
-        tenant: tenant(),
-        name: "The Wheel".into(),
-        from: "The Wheel <news@example.com>".to_owned().try_into().unwrap(),
-        reply_to: None,
-        postal_address: "1 Mill Lane".into(),
-        time_zone: "Europe/Berlin".to_owned().try_into().unwrap(),
-        send_at: "10:00".to_owned().try_into().unwrap(),
-        days: None,
-        archive: false,
-        created_at: world.kit.clock.now(),
-    }
-}
 
 /// Somebody under a name that an advertiser would choose.
 async fn asked(world: &World) -> SignUp {
@@ -34,7 +18,7 @@ async fn asked(world: &World) -> SignUp {
     let Subscriber { key, tenant, email, .. } = reader(1);
     let name = Some("Buy at pills.example".into());
     let sign_up = SignUp { key, tenant, email, name, time_zone: None, ip: None, first_at: now, at: now };
-    world.newsletters.add(&weekly(world)).await.unwrap();
+    world.newsletters.add(&world.weekly()).await.unwrap();
     world.sign_ups.ask(&sign_up).await.unwrap()
 }
 

@@ -3,15 +3,17 @@
 mod confirm;
 mod handler;
 mod letters;
+mod sequence;
 mod test_letter;
 
 use confirm::Door;
 use handler::Desk;
 use letters::Letters;
+use millrace::accept::Intake;
 use millrace::aws::{Aws, random_token_key};
 use millrace::domain::token::Tokens;
 use millrace::env;
-use millrace::jobs::{ConfirmSubscription, TestLetter, Welcome, Worker};
+use millrace::jobs::{ConfirmSubscription, SequenceStep, TestLetter, Welcome, Worker};
 use millrace::ports::TokenKeys as _;
 use millrace::single_mail::Post;
 use millrace::telemetry;
@@ -19,6 +21,7 @@ use millrace::worker::{
     self,
     handlers::{Attempt, Handlers},
 };
+use sequence::Course;
 use std::sync::Arc;
 use std::time::Duration;
 use test_letter::Proofs;
@@ -46,11 +49,15 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         sender: env::required(env::MAIL_SENDER)?,
         settle: Duration::from_secs(env::parsed(env::SETTLE_SECONDS, "a whole number of seconds")?),
     });
+    let (jobs, blobs) = (Arc::new(aws.jobs()?), Arc::new(aws.blobs()?));
+    let letters = Arc::new(millrace::letters::Letters::new(blobs.clone()));
+    let intake = Intake { jobs, blobs, queues: aws.job_queues()? };
+    let course = Arc::new(Course { desk: desk.clone(), letters: letters.clone(), intake });
     let proofs = Arc::new(Proofs {
         campaigns: Box::new(aws.mail()?),
         subscribers: Box::new(aws.mail()?),
         suppressions: desk.door.suppressions.clone(),
-        letters: millrace::letters::Letters::new(Arc::new(aws.blobs()?)),
+        letters,
         tokens: Tokens::new(aws.keys()?.ensure(&random_token_key()?).await?),
         public_url: env::required(env::PUBLIC_URL)?,
     });
@@ -62,7 +69,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             proofs.send(post, job, &attempt).await
         }
     };
-    worker::serve(runner, handlers(desk).on::<TestLetter, _, _>(test)).await
+    let step = move |job: SequenceStep, attempt: Attempt| {
+        let course = course.clone();
+        async move { course.step(job, attempt).await }
+    };
+    let handlers = handlers(desk).on::<TestLetter, _, _>(test).on::<SequenceStep, _, _>(step);
+    worker::serve(runner, handlers).await
 }
 
 /// What is done for each kind.

@@ -21,7 +21,7 @@ pub(crate) struct Proofs {
     pub(crate) campaigns: Box<dyn Campaigns>,
     pub(crate) subscribers: Box<dyn Subscribers>,
     pub(crate) suppressions: Arc<dyn Suppressions>,
-    pub(crate) letters: Letters,
+    pub(crate) letters: Arc<Letters>,
     pub(crate) tokens: Tokens,
     pub(crate) public_url: String,
 }

@@ -60,7 +60,7 @@ async fn world() -> World {
         campaigns: Box::new(campaigns),
         subscribers: Box::new(subscribers),
         suppressions: Arc::new(suppressions.clone()),
-        letters: Letters::new(Arc::new(blobs)),
+        letters: Arc::new(Letters::new(Arc::new(blobs))),
         tokens: tokens.clone(),
         public_url: "https://api.example.com".to_owned(),
     });

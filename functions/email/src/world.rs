@@ -3,8 +3,12 @@
 use crate::confirm::Door;
 use crate::handler::Desk;
 use crate::letters::Letters;
+use crate::sequence::Course;
+use millrace::domain::people::Newsletter;
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey, Tokens};
-use millrace::jobs::{ConfirmSubscription, Welcome, Worker};
+use millrace::jobs::{ConfirmSubscription, SequenceStep, Welcome, Worker};
+use millrace::ports::Clock as _;
+use millrace::testing::builders::{newsletter, tenant};
 use millrace::testing::{
     Kit, MemoryMailLedger, MemoryMailer, MemoryNewsletters, MemorySignUps, MemorySubscribers, MemorySuppressions,
     MemoryUsers,
@@ -50,7 +54,7 @@ impl World {
             sender: "Millrace <welcome@example.com>".into(),
             settle: Duration::from_secs(900),
         });
-        let door = desk.clone();
+        let (door, own) = (desk.clone(), desk.clone());
         let kit = Kit::new(Worker::Email)
             .on::<Welcome, _, _>(move |job, attempt| {
                 let desk = desk.clone();
@@ -60,6 +64,33 @@ impl World {
                 let desk = door.clone();
                 async move { desk.confirm_subscription(job, attempt).await }
             });
+        let course = Arc::new(Course {
+            desk: own,
+            letters: Arc::new(millrace::letters::Letters::new(Arc::new(kit.blobs.clone()))),
+            intake: kit.intake(),
+        });
+        let kit = kit.on::<SequenceStep, _, _>(move |job, attempt| {
+            let course = course.clone();
+            async move { course.step(job, attempt).await }
+        });
         Self { kit, users, newsletters, subscribers, sign_ups, suppressions, ledger, mailer }
+    }
+
+    /// The newsletter that people are on here.
+    pub(crate) fn weekly(&self) -> Newsletter {
+        Newsletter {
+            id: newsletter(),
+            tenant: tenant(),
+            name: "The Wheel".into(),
+            from: "The Wheel <news@example.com>".to_owned().try_into().unwrap(),
+            reply_to: None,
+            postal_address: "1 Mill Lane".into(),
+            time_zone: "Europe/Berlin".to_owned().try_into().unwrap(),
+            send_at: "10:00".to_owned().try_into().unwrap(),
+            days: None,
+            archive: false,
+            sequence: None,
+            created_at: self.kit.clock.now(),
+        }
     }
 }

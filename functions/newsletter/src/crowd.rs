@@ -9,6 +9,7 @@ use millrace::domain::campaign::{Campaign, Frozen};
 use millrace::domain::chunk::{EventKind, MailEvent};
 use millrace::domain::id::{CampaignId, NewsletterId};
 use millrace::domain::people::{Subscriber, SubscriberChange, SubscriberKey};
+use millrace::domain::sequence::Enrolment;
 use millrace::ports::{
     Added, CampaignView, Campaigns, Clock, DueItem, Mail, MailError, Mailer, PortError, SubscriberPage, Subscribers,
     Written,
@@ -69,6 +70,10 @@ impl Subscribers for Crowd {
 
     async fn confirm(&self, _: &Subscriber) -> Result<Subscriber, PortError> {
         unreachable!("a run confirms nobody")
+    }
+
+    async fn advance(&self, _: &SubscriberKey, _: &Enrolment) -> Result<(), PortError> {
+        unreachable!("a run is no sequence")
     }
 
     async fn remove(&self, _: &SubscriberKey) -> Result<(), PortError> {

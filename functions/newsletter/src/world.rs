@@ -11,6 +11,7 @@ use millrace::domain::id::{CampaignId, NewsletterId};
 use millrace::domain::local_time::When;
 use millrace::domain::pace::SendRate;
 use millrace::domain::people::{Subscriber, SubscriberChange, SubscriberKey};
+use millrace::domain::sequence::Enrolment;
 use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey, Tokens};
 use millrace::letters::{self, Letters};
 use millrace::ports::{Added, CampaignView, Campaigns, Clock, PortError, SubscriberPage, Subscribers};
@@ -64,6 +65,10 @@ impl Subscribers for Slow {
 
     async fn confirm(&self, confirmed: &Subscriber) -> Result<Subscriber, PortError> {
         self.0.confirm(confirmed).await
+    }
+
+    async fn advance(&self, key: &SubscriberKey, enrolment: &Enrolment) -> Result<(), PortError> {
+        self.0.advance(key, enrolment).await
     }
 
     async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError> {

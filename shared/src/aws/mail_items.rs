@@ -1,5 +1,6 @@
 //! The items of the mail table.
 
+use super::enrolments::{read_enrolment, write_enrolment};
 use super::item::{
     DUE_SHARDS, Item, corrupt, flag, hash, json, ms, n, number, optional_json, optional_number, optional_text,
     optional_time, parsed, s, text, time,
@@ -179,6 +180,7 @@ pub(super) fn write_newsletter(newsletter: &Newsletter) -> Result<Item, PortErro
     set(&mut item, "reply_to", newsletter.reply_to.as_ref().map(|reply_to| s(reply_to.to_string())));
     set(&mut item, "days", newsletter.days.as_ref().map(json).transpose()?);
     set(&mut item, "archive", newsletter.archive.then_some(AttributeValue::Bool(true)));
+    set(&mut item, "sequence", newsletter.sequence.as_ref().map(json).transpose()?);
     Ok(item)
 }
 
@@ -194,6 +196,7 @@ pub(super) fn read_newsletter(item: &Item) -> Result<Newsletter, PortError> {
         send_at: parsed(item, "send_at")?,
         days: optional_json(item, "days")?,
         archive: item.contains_key("archive"),
+        sequence: optional_json(item, "sequence")?,
         created_at: time(item, "created_at")?,
     })
 }
@@ -209,6 +212,8 @@ pub(super) fn write_subscriber(subscriber: &Subscriber) -> Result<Item, PortErro
     set(&mut item, "tags", (!subscriber.tags.is_empty()).then(|| json(&subscriber.tags)).transpose()?);
     set(&mut item, "consent", subscriber.consent.as_ref().map(json).transpose()?);
     set(&mut item, "unsubscribed_at", subscriber.unsubscribed_at.map(ms));
+    let enrolment = subscriber.sequence.iter().flat_map(write_enrolment);
+    item.extend(enrolment.map(|(name, value)| (name.to_owned(), value)));
     // What was never confirmed is not kept for ever.
     let pending = subscriber.status == SubscriberStatus::Pending;
     set(&mut item, "expires_at", pending.then(|| n((subscriber.created_at + PENDING_KEPT).as_second())));
@@ -243,6 +248,7 @@ pub(super) fn newsletter_changes(change: &NewsletterChange) -> Result<Changes, P
     set("send_at", change.send_at.as_ref().map(|time| Some(s(time.to_string()))));
     set("archive", change.archive.map(|archive| archive.then_some(AttributeValue::Bool(true))));
     set("days", change.days.as_ref().map(|days| days.as_ref().map(json).transpose()).transpose()?);
+    set("sequence", change.sequence.as_ref().map(|one| one.as_ref().map(json).transpose()).transpose()?);
     Ok(changes)
 }
 
@@ -284,6 +290,7 @@ pub(super) fn read_subscriber(item: &Item) -> Result<Subscriber, PortError> {
         consent: optional_json(item, "consent")?,
         created_at: time(item, "created_at")?,
         unsubscribed_at: optional_time(item, "unsubscribed_at"),
+        sequence: read_enrolment(item)?,
     })
 }
 

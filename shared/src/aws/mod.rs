@@ -14,6 +14,7 @@ mod dead_jobs;
 mod dead_letters;
 mod depths;
 mod due;
+mod enrolments;
 mod files;
 mod groups;
 mod identities;

@@ -1,5 +1,6 @@
 use super::batch_get::batch_get;
 use super::changes::{changing, conditional};
+use super::enrolments::{SEQUENCE_AT, write_enrolment};
 use super::item::{Item, json, ms, s, text};
 use super::mail_items::{
     LISTED, META, newsletter_changes, newsletter_pk, newsletters_pk, read_newsletter, read_subscriber, read_user,
@@ -10,6 +11,7 @@ use crate::domain::id::{NewsletterId, Tenant, UserId};
 use crate::domain::people::{
     Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey, SubscriberStatus, User,
 };
+use crate::domain::sequence::Enrolment;
 use crate::ports::{Added, Newsletters, PortError, SubscriberPage, Subscribers, Users};
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
@@ -230,15 +232,36 @@ impl Subscribers for DynamoMail {
         changes.push(("email", Some(s(confirmed.email.as_str()))));
         changes.push(("status", Some(s(SubscriberStatus::Active.as_str()))));
         let call = self.client.update_item().table_name(&self.table).set_key(Some(subscriber_key(&confirmed.key)));
-        let created = "created_at = if_not_exists(created_at, :created_at)";
-        let call = changing(call, &changes, &[created], &["unsubscribed_at", "expires_at"])
-            .condition_expression("attribute_not_exists(pk) OR #status <> :status")
-            .expression_attribute_values(":created_at", ms(confirmed.created_at));
+        let first = |name: &str| format!("{name} = if_not_exists({name}, :{name})");
+        let mut firsts = vec![("created_at", ms(confirmed.created_at))];
+        // Whoever was enrolled before stays in that, however far it came: it has all that an enrolment begins with.
+        firsts.extend(confirmed.sequence.iter().flat_map(write_enrolment));
+        let clauses: Vec<String> = firsts.iter().map(|(name, _)| first(name)).collect();
+        let clauses: Vec<&str> = clauses.iter().map(String::as_str).collect();
+        let mut call = changing(call, &changes, &clauses, &["unsubscribed_at", "expires_at"])
+            .condition_expression("attribute_not_exists(pk) OR #status <> :status");
+        for (name, value) in firsts {
+            call = call.expression_attribute_values(format!(":{name}"), value);
+        }
         let stored = match conditional(call).await? {
             Ok(new) => new,
             Err(active) => active.ok_or_else(|| super::item::corrupt("status"))?,
         };
         read_subscriber(&stored)
+    }
+
+    async fn advance(&self, key: &SubscriberKey, enrolment: &Enrolment) -> Result<(), PortError> {
+        let further = match enrolment.ended {
+            Some(_) => "#seq_taken <= :seq_taken",
+            None => "#seq_taken < :seq_taken",
+        };
+        let changes = write_enrolment(enrolment).into_iter().map(|(name, value)| (name, Some(value))).collect();
+        let call = self.client.update_item().table_name(&self.table).set_key(Some(subscriber_key(key)));
+        let call = changing(call, &changes, &[], &[]);
+        let call = call.condition_expression(format!(
+            "#{SEQUENCE_AT} = :{SEQUENCE_AT} AND attribute_not_exists(seq_end) AND {further}"
+        ));
+        conditional(call).await.map(drop)
     }
 
     async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError> {

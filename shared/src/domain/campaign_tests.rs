@@ -52,6 +52,7 @@ fn subscriber(i: usize, zone: Option<&str>) -> Subscriber {
         consent: None,
         created_at: ts("2026-01-01T00:00:00Z"),
         unsubscribed_at: None,
+        sequence: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub mod people;
 pub mod preflight;
 pub mod rate;
 pub mod schedule;
+pub mod sequence;
 pub mod sign_up;
 pub mod stats;
 pub mod suppression;

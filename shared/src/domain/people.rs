@@ -10,6 +10,7 @@ pub use subscriber::{
 use super::address::{EmailAddress, Mailbox};
 use super::id::{NewsletterId, Tenant, UserId};
 use super::local_time::{SendTime, Weekdays, Zone};
+use super::sequence::{Enrolment, Sequence};
 use jiff::Timestamp;
 use std::fmt;
 
@@ -70,6 +71,8 @@ pub struct Newsletter {
     pub days: Option<Weekdays>,
     /// Whether its letters are shown to everybody, in an archive and a feed.
     pub archive: bool,
+    /// The letters that whoever is subscribed gets first.
+    pub sequence: Option<Sequence>,
     /// When it was created.
     pub created_at: Timestamp,
 }
@@ -93,6 +96,16 @@ pub struct NewsletterChange {
     pub days: Option<Option<Weekdays>>,
     /// Whether its letters are shown to everybody.
     pub archive: Option<bool>,
+    /// The letters that whoever is subscribed gets first.
+    pub sequence: Option<Option<Sequence>>,
+}
+
+impl Newsletter {
+    /// The enrolment in its sequence, if it has one, of somebody who is subscribed `now` and gave this zone.
+    #[must_use]
+    pub fn enrol(&self, zone: Option<&Zone>, now: Timestamp) -> Option<Enrolment> {
+        self.sequence.as_ref().map(|sequence| sequence.enrol(zone.unwrap_or(&self.time_zone), now))
+    }
 }
 
 impl NewsletterChange {
@@ -108,6 +121,7 @@ impl NewsletterChange {
             send_at: self.send_at.unwrap_or(newsletter.send_at),
             days: self.days.unwrap_or(newsletter.days),
             archive: self.archive.unwrap_or(newsletter.archive),
+            sequence: self.sequence.clone().unwrap_or(newsletter.sequence),
             ..newsletter
         }
     }

@@ -84,6 +84,7 @@ impl SignUp {
             }),
             created_at,
             unsubscribed_at: None,
+            sequence: None,
         }
     }
 }

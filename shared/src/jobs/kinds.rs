@@ -1,4 +1,7 @@
-use super::{ConfirmSubscription, Echo, ExportSubscribers, ImportSubscribers, RetryJobs, TestLetter, Webhook, Welcome};
+use super::{
+    ConfirmSubscription, Echo, ExportSubscribers, ImportSubscribers, RetryJobs, SequenceStep, TestLetter, Webhook,
+    Welcome,
+};
 use crate::domain::backoff::Backoff;
 use crate::domain::lane::Lane;
 use crate::domain::rate::Policy;
@@ -131,6 +134,7 @@ pub const KINDS: &[Kind] = &[
     of::<Welcome>(Worker::Email),
     internal::<ConfirmSubscription>(Worker::Email),
     internal::<TestLetter>(Worker::Email),
+    internal::<SequenceStep>(Worker::Email),
     internal::<RetryJobs>(Worker::Operations),
     internal::<ImportSubscribers>(Worker::Operations),
     internal::<ExportSubscribers>(Worker::Operations),

@@ -36,6 +36,26 @@ impl Job for ConfirmSubscription {
     const MAX_ATTEMPTS: u32 = 10;
 }
 
+/// Send a subscriber one letter of the sequence it is enrolled in, once. Which letter that is, its enrolment says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SequenceStep {
+    /// Who, on which newsletter. The address is looked up when the letter is sent, so no queue holds it.
+    #[schemars(with = "String", regex(pattern = "^sub_[A-Za-z0-9_-]+$"))]
+    pub subscriber: SubscriberId,
+    /// When the enrolment began.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// Which step, from 0.
+    pub step: u32,
+}
+
+impl Job for SequenceStep {
+    const KIND: &'static str = "sequence-step";
+    /// A step that is due when the day's quota is used up tries for longer than it takes to recover.
+    const MAX_ATTEMPTS: u32 = 100;
+}
+
 /// Take in a list of subscribers, uploaded as CSV.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

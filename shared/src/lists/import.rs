@@ -282,6 +282,7 @@ impl Importer {
             consent: Some(consent),
             created_at: attempt.now(),
             unsubscribed_at: None,
+            sequence: None,
         };
         let old = match self.subscribers.add(&subscriber).await? {
             Added::New => return Ok(Verdict::Added),

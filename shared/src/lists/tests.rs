@@ -4,6 +4,7 @@ use super::{Exporter, Importer};
 use crate::domain::address::EmailAddress;
 use crate::domain::id::{JobId, NewsletterId};
 use crate::domain::people::{Newsletter, Subscriber, SubscriberChange, SubscriberKey, SubscriberStatus};
+use crate::domain::sequence::Enrolment;
 use crate::job::Job as _;
 use crate::jobs::{ExportSubscribers, ImportSubscribers, Worker};
 use crate::large_file::Store;
@@ -37,6 +38,10 @@ impl Subscribers for Slow {
 
     async fn confirm(&self, confirmed: &Subscriber) -> Result<Subscriber, PortError> {
         self.0.confirm(confirmed).await
+    }
+
+    async fn advance(&self, key: &SubscriberKey, enrolment: &Enrolment) -> Result<(), PortError> {
+        self.0.advance(key, enrolment).await
     }
 
     async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError> {
@@ -74,6 +79,7 @@ pub(super) fn weekly() -> Newsletter {
         days: None,
         created_at: Timestamp::UNIX_EPOCH,
         archive: false,
+        sequence: None,
     }
 }
 
@@ -133,6 +139,7 @@ impl World {
             consent: None,
             created_at: Timestamp::UNIX_EPOCH,
             unsubscribed_at: None,
+            sequence: None,
         };
         self.subscribers.add(&subscriber).await.unwrap();
     }

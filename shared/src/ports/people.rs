@@ -1,6 +1,7 @@
 use super::PortError;
 use crate::domain::id::{NewsletterId, Tenant, UserId};
 use crate::domain::people::{Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey, User};
+use crate::domain::sequence::Enrolment;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
@@ -74,9 +75,13 @@ pub trait Subscribers: Send + Sync {
     /// somebody else may write at the same time.
     async fn change(&self, key: &SubscriberKey, change: &SubscriberChange) -> Result<Option<Subscriber>, PortError>;
 
-    /// Makes a subscriber active, with the consent of `confirmed`, and its name and time zone if it has them. One that is not
-    /// there is added; one that is active is left as it is. Gives the one that is stored then.
+    /// Makes a subscriber active, with the consent of `confirmed`, and its name and time zone if it has them. It is enrolled as
+    /// `confirmed` is, unless it was enrolled before. One that is not there is added; one that is active is left as it is.
+    /// Gives the one that is stored then.
     async fn confirm(&self, confirmed: &Subscriber) -> Result<Subscriber, PortError>;
+
+    /// Writes how far a subscriber is in its sequence, if that is further than what is stored: see [`Enrolment::follows`].
+    async fn advance(&self, key: &SubscriberKey, enrolment: &Enrolment) -> Result<(), PortError>;
 
     /// Removes a subscriber. One that is not there is no error.
     async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError>;

@@ -57,6 +57,7 @@ pub fn reader(i: usize) -> Subscriber {
         consent: None,
         created_at: Timestamp::UNIX_EPOCH,
         unsubscribed_at: None,
+        sequence: None,
     }
 }
 

@@ -3,6 +3,7 @@ use crate::domain::id::{NewsletterId, Tenant, UserId};
 use crate::domain::people::{
     Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey, SubscriberStatus, User,
 };
+use crate::domain::sequence::Enrolment;
 use crate::ports::{Added, Newsletters, PortError, SubscriberPage, Subscribers, Users};
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -193,6 +194,7 @@ impl Subscribers for MemorySubscribers {
                         time_zone: confirmed.time_zone.clone().or(before.time_zone),
                         tags: before.tags,
                         created_at: before.created_at,
+                        sequence: before.sequence.or_else(|| confirmed.sequence.clone()),
                         ..confirmed.clone()
                     });
                 }
@@ -201,6 +203,17 @@ impl Subscribers for MemorySubscribers {
         });
         self.faults.after("confirm").await?;
         Ok(stored)
+    }
+
+    async fn advance(&self, key: &SubscriberKey, enrolment: &Enrolment) -> Result<(), PortError> {
+        self.faults.before("advance").await?;
+        self.all.with(|all| {
+            let stored = all.get_mut(key).and_then(|subscriber| subscriber.sequence.as_mut());
+            if let Some(stored) = stored.filter(|stored| enrolment.follows(stored)) {
+                *stored = enrolment.clone();
+            }
+        });
+        self.faults.after("advance").await
     }
 
     async fn remove(&self, key: &SubscriberKey) -> Result<(), PortError> {

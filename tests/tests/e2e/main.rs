@@ -21,6 +21,7 @@ mod outbox;
 mod registration;
 mod schedule;
 mod schedules;
+mod sequences;
 mod sign_up;
 mod storm;
 mod subscriber_files;

@@ -8,10 +8,11 @@ use crate::source::Source;
 use axum::extract::{Form, FromRequest, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use millrace::domain::people::{SubscriberKey, SubscriberStatus};
+use millrace::domain::people::{Subscriber, SubscriberKey, SubscriberStatus};
 use millrace::domain::sign_up::SignUp;
 use millrace::domain::suppression::Reason;
 use millrace::domain::token::Claim;
+use millrace::sequences;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -95,7 +96,13 @@ pub async fn confirm(State(api): State<Arc<Api>>, source: Source, request: Reque
         // Their own wish ends what they wished before. Until the subscription itself is written, the link goes on working.
         api.suppressions.lift(&sign_up.tenant, &sign_up.email, &Reason::BY_OWNER).await?;
         let now = api.now();
-        api.subscribers.confirm(&sign_up.confirmed(now, source.0.map(|ip| ip.to_string()))).await?;
+        let newsletter = api.newsletters.get(sign_up.key.newsletter()).await?;
+        let confirmed = Subscriber {
+            sequence: newsletter.and_then(|newsletter| newsletter.enrol(sign_up.time_zone.as_ref(), now)),
+            ..sign_up.confirmed(now, source.0.map(|ip| ip.to_string()))
+        };
+        let subscriber = api.subscribers.confirm(&confirmed).await?;
+        sequences::begin(&api.intake, &subscriber, now).await?;
         api.sign_ups.forget(&sign_up.key).await?;
         Ok(answer(&Found::Subscribed))
     };

@@ -22,6 +22,7 @@ pub mod newsletters;
 pub mod preflight;
 pub mod recipients;
 pub mod schedules;
+pub mod sequences;
 pub mod stats;
 pub mod subscribe;
 pub mod subscriber_change;

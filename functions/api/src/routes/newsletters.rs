@@ -107,6 +107,7 @@ impl From<NewsletterPatch> for NewsletterChange {
             send_at: patch.send_at,
             days: patch.days,
             archive: patch.archive,
+            sequence: None,
         }
     }
 }
@@ -200,6 +201,7 @@ pub async fn create(
         send_at: request.send_at,
         days: request.days,
         archive: request.archive,
+        sequence: None,
         created_at: api.now(),
     };
     // The identifier is fresh: if one was there, it is from a first try of this very request.

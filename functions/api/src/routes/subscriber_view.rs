@@ -1,8 +1,11 @@
 //! A subscriber as the API shows it.
 
 use jiff::Timestamp;
+use millrace::domain::id::SubscriberId;
 use millrace::domain::people::{Consent, Subscriber};
+use millrace::domain::sequence::Enrolment;
 use millrace::domain::suppression::Suppression;
+use millrace::sequences;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -70,6 +73,52 @@ impl From<Suppression> for SuppressionView {
     }
 }
 
+/// How far a subscriber is in the newsletter's sequence.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct EnrolmentView {
+    /// Which edition of the sequence: `GET /v1/newsletters/{id}/sequence?edition=` shows it.
+    #[schema(example = "5f2b9c0d7e1a4836b0c9d8e7f6a5b4c3")]
+    pub edition: String,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// How many steps it has.
+    pub steps: u32,
+    /// How many of them were taken up: each was sent, or its job tells why not.
+    pub taken: u32,
+    /// When the next step is due. Absent when all were taken up, or it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_at: Option<Timestamp>,
+    /// The job of the next step. Cancelling it ends the sequence for this subscriber.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "job_0197b3f2a4c87d0e9b61f2c35a7e4d18")]
+    pub next_job: Option<String>,
+    /// Why it ended before its last step: `unsubscribed`, `suppressed`, or `deleted` with the sequence. A step finds that when
+    /// it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// When it ended so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+}
+
+impl EnrolmentView {
+    fn of(subscriber: &SubscriberId, enrolment: Enrolment) -> Self {
+        Self {
+            next_job: sequences::next_job(subscriber, &enrolment).map(String::from),
+            edition: enrolment.edition,
+            started_at: enrolment.started_at,
+            steps: enrolment.steps,
+            taken: enrolment.taken,
+            next_at: enrolment.next_at,
+            ended: enrolment.ended.map(|(why, _)| why.as_str().to_owned()),
+            ended_at: enrolment.ended.map(|(_, at)| at),
+        }
+    }
+}
+
 /// A subscriber.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct SubscriberView {
@@ -102,6 +151,9 @@ pub struct SubscriberView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub unsubscribed_at: Option<Timestamp>,
+    /// How far it is in the newsletter's sequence. Absent when it was never in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<EnrolmentView>,
     /// Why the address gets no letters although it may be active. Shown when one subscriber is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppressed: Option<SuppressionView>,
@@ -109,8 +161,10 @@ pub struct SubscriberView {
 
 impl From<Subscriber> for SubscriberView {
     fn from(subscriber: Subscriber) -> Self {
+        let id = subscriber.id();
         Self {
-            id: subscriber.id().to_string(),
+            sequence: subscriber.sequence.map(|enrolment| EnrolmentView::of(&id, enrolment)),
+            id: id.to_string(),
             newsletter: subscriber.key.newsletter().to_string(),
             email: subscriber.email.into(),
             name: subscriber.name,

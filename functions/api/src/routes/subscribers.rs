@@ -17,6 +17,7 @@ use millrace::domain::local_time::Zone;
 use millrace::domain::people::{Subscriber, SubscriberKey, SubscriberStatus};
 use millrace::domain::suppression::{Reason, Suppression};
 use millrace::ports::Added;
+use millrace::sequences;
 use serde::Deserialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -54,6 +55,8 @@ pub struct SubscriberRequest {
 
 /// Add a subscriber.
 ///
+/// If the newsletter has a sequence, the subscriber gets it.
+///
 /// An address that is on the newsletter already is answered 200 and left as it is. One that unsubscribed, that has not
 /// confirmed its sign-up, or that is suppressed is answered 409: it does not come back without its owner's doing.
 #[utoipa::path(
@@ -75,7 +78,8 @@ pub async fn add(
 ) -> Answer<Response> {
     let now = api.now();
     let mut faults = Vec::new();
-    if newsletters::find(&api, &caller.tenant, &request.newsletter).await?.is_none() {
+    let newsletter = newsletters::find(&api, &caller.tenant, &request.newsletter).await?;
+    if newsletter.is_none() {
         faults.push(Fault::at("/newsletter", "there is no such newsletter"));
     }
     let consent = request.consent.consent(now);
@@ -88,6 +92,7 @@ pub async fn add(
     if let Some(suppression) = suppression(&api, &caller.tenant, &request.email).await? {
         return Err(Problem::conflict(why_suppressed(suppression.reason)));
     }
+    let enrolment = newsletter.and_then(|newsletter| newsletter.enrol(request.time_zone.as_ref(), now));
     let subscriber = Subscriber {
         key: SubscriberKey::of(&request.newsletter, &request.email),
         tenant: caller.tenant,
@@ -99,6 +104,7 @@ pub async fn add(
         consent,
         created_at: now,
         unsubscribed_at: None,
+        sequence: enrolment,
     };
     let added = api.records().add(&subscriber).await?;
     let (status, subscriber) = match added.ok_or_else(|| Problem::conflict(why_suppressed(Reason::Erased)))? {
@@ -111,6 +117,8 @@ pub async fn add(
             }));
         }
     };
+    // Asked again after it was cut off, this is done then.
+    sequences::begin(&api.intake, &subscriber, now).await?;
     let location = format!("/v1/subscribers/{}", subscriber.id());
     Ok((status, [(header::LOCATION, location)], Json(SubscriberView::from(subscriber))).into_response())
 }

@@ -18,13 +18,14 @@ use millrace::accept::{self, Accepted};
 use millrace::domain::address::EmailAddress;
 use millrace::domain::id::{JobId, NewsletterId, Tenant, UserId};
 use millrace::domain::local_time::Zone;
-use millrace::domain::people::{Consent, Subscriber, SubscriberKey, SubscriberStatus, User};
+use millrace::domain::people::{Consent, Newsletter, Subscriber, SubscriberKey, SubscriberStatus, User};
 use millrace::job::Job as _;
 use millrace::jobs::Welcome;
 use millrace::own_job::own_job;
 use millrace::ports::Added;
+use millrace::sequences;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -149,7 +150,11 @@ pub async fn register(
 }
 
 /// The newsletters to subscribe to, all of them there: nothing is written before that is known.
-async fn wanted_newsletters(api: &Api, tenant: &Tenant, ids: &[NewsletterId]) -> Answer<BTreeSet<NewsletterId>> {
+async fn wanted_newsletters(
+    api: &Api,
+    tenant: &Tenant,
+    ids: &[NewsletterId],
+) -> Answer<BTreeMap<NewsletterId, Newsletter>> {
     if ids.len() > MOST_NEWSLETTERS {
         let why = format!("there may be at most {MOST_NEWSLETTERS}");
         return Err(Problem::invalid(vec![Fault::at("/subscribe", why)]));
@@ -160,32 +165,45 @@ async fn wanted_newsletters(api: &Api, tenant: &Tenant, ids: &[NewsletterId]) ->
         .filter(|(_, newsletter)| newsletter.is_none())
         .map(|(index, _): (usize, _)| Fault::at(format!("/subscribe/{index}"), "there is no such newsletter"))
         .collect();
-    if faults.is_empty() { Ok(ids.iter().cloned().collect()) } else { Err(Problem::invalid(faults)) }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    Ok(found.into_iter().flatten().map(|newsletter| (newsletter.id.clone(), newsletter)).collect())
 }
 
 /// Subscribes the user. Gives the newsletters that they do not get all the same: nobody but the owner of an address takes back
 /// that it unsubscribed.
-async fn subscribe(api: &Api, user: &User, wanted: &BTreeSet<NewsletterId>, now: Timestamp) -> Answer<Vec<String>> {
+async fn subscribe(
+    api: &Api,
+    user: &User,
+    wanted: &BTreeMap<NewsletterId, Newsletter>,
+    now: Timestamp,
+) -> Answer<Vec<String>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     if suppression(api, &user.tenant, &user.email).await?.is_some() {
-        return Ok(wanted.iter().map(ToString::to_string).collect());
+        return Ok(wanted.keys().map(ToString::to_string).collect());
     }
-    let subscribers: Vec<_> = wanted.iter().map(|newsletter| subscriber(user, newsletter, now)).collect();
+    let subscribers: Vec<_> = wanted.values().map(|newsletter| subscriber(user, newsletter, now)).collect();
     let records = api.records();
     let added = try_join_all(subscribers.iter().map(|subscriber| records.add(subscriber))).await?;
-    let lost = wanted.iter().zip(&added).filter(|(_, added)| match added {
-        Some(Added::New) => false,
-        Some(Added::Exists(old)) => old.status != SubscriberStatus::Active,
-        None => true,
-    });
-    Ok(lost.map(|(newsletter, _)| newsletter.to_string()).collect())
+    let (mut lost, mut subscribed) = (Vec::new(), Vec::new());
+    for (subscriber, added) in subscribers.into_iter().zip(added) {
+        match added {
+            Some(Added::New) => subscribed.push(subscriber),
+            Some(Added::Exists(old)) if old.status == SubscriberStatus::Active => subscribed.push(*old),
+            Some(Added::Exists(_)) | None => lost.push(subscriber.key.newsletter().to_string()),
+        }
+    }
+    let begun = subscribed.iter().map(|subscriber| sequences::begin(&api.intake, subscriber, now));
+    try_join_all(begun).await?;
+    Ok(lost)
 }
 
-fn subscriber(user: &User, newsletter: &NewsletterId, now: Timestamp) -> Subscriber {
+fn subscriber(user: &User, newsletter: &Newsletter, now: Timestamp) -> Subscriber {
     Subscriber {
-        key: SubscriberKey::of(newsletter, &user.email),
+        key: SubscriberKey::of(&newsletter.id, &user.email),
         tenant: user.tenant.clone(),
         email: user.email.clone(),
         name: user.name.clone(),
@@ -195,6 +213,7 @@ fn subscriber(user: &User, newsletter: &NewsletterId, now: Timestamp) -> Subscri
         consent: Some(Consent::told("registration", now)),
         created_at: now,
         unsubscribed_at: None,
+        sequence: newsletter.enrol(user.time_zone.as_ref(), now),
     }
 }
 

@@ -16,7 +16,7 @@ async fn routes_and_document_are_the_same() {
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
     assert_eq!(document["servers"][0]["url"], "/");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 42, "{:?}", paths.keys());
+    assert_eq!(paths.len(), 43, "{:?}", paths.keys());
     for (path, item) in paths {
         for method in METHODS {
             let documented = item.get(method.as_str().to_lowercase()).is_some();
@@ -151,6 +151,9 @@ async fn examples_work() {
         assert!(reply.status.is_success(), "{name}: {}", reply.text());
         tried.push(name);
     }
+    let sequence = format!("/v1/newsletters/{}/sequence", newsletter.id);
+    site.put(&sequence, example("SequenceRequest")).await.expect(201);
+    tried.push("SequenceRequest");
     site.put("/v1/schedules/x", example("ScheduleRequest")).await.expect(201);
     tried.push("ScheduleRequest");
     let job = site.post("/v1/jobs", json!({"kind": "echo", "payload": {}, "delay_seconds": 60})).await.json();
@@ -219,8 +222,12 @@ async fn answers_are_as_described() {
     check("UserView", &registration["user"]);
     check("NewsletterView", &site.get(&format!("/v1/newsletters/{newsletter}")).await.json());
     check("NewsletterPage", &site.get("/v1/newsletters?limit=1").await.json());
+    let sequence = document["components"]["schemas"]["SequenceRequest"]["example"].clone();
+    let sequence = site.put(&format!("/v1/newsletters/{newsletter}/sequence"), sequence).await.expect(201).json();
+    check("SequenceView", &sequence);
     let added = site.post("/v1/subscribers", subscriber(&newsletter, "b@example.com")).await.json();
     check("SubscriberView", &added);
+    check("EnrolmentView", &added["sequence"]);
     check("ConsentView", &added["consent"]);
     check("SubscriberPage", &site.get(&format!("/v1/subscribers?newsletter={newsletter}&limit=1")).await.json());
     let export = site.get(&format!("/v1/subscribers/{}/export", added["id"].as_str().unwrap())).await.json();

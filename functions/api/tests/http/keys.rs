@@ -68,7 +68,7 @@ async fn each_route_asks_for_its_scope_before_anything_else() {
             }
         }
     }
-    assert_eq!(asked, 47 * 5, "a route that needs a key was added or lost");
+    assert_eq!(asked, 50 * 5, "a route that needs a key was added or lost");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod letters;
 mod newsletters;
 mod people;
 mod schedules;
+mod sequences;
 mod site;
 mod stats;
 mod subscribe;

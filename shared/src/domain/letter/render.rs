@@ -104,6 +104,16 @@ impl Letter {
         })
     }
 
+    /// The same letter under another head.
+    #[must_use]
+    pub fn under(&self, head: &Letterhead) -> Self {
+        Self {
+            templates: self.templates.clone(),
+            newsletter: Value::from(head.name.as_str()),
+            postal_address: Value::from(head.postal_address.as_str()),
+        }
+    }
+
     /// Renders the letter for a recipient. The text part gets the postal address and the link that unsubscribes if it does
     /// not show them.
     ///

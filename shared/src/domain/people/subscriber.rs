@@ -1,6 +1,7 @@
 use crate::domain::address::EmailAddress;
 use crate::domain::id::{InvalidId, JobId, NewsletterId, SubscriberId, Tenant};
 use crate::domain::local_time::Zone;
+use crate::domain::sequence::Enrolment;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -135,6 +136,8 @@ pub struct Subscriber {
     pub created_at: Timestamp,
     /// When it unsubscribed.
     pub unsubscribed_at: Option<Timestamp>,
+    /// How far it is in the newsletter's sequence, if it was ever enrolled in one.
+    pub sequence: Option<Enrolment>,
 }
 
 impl Subscriber {

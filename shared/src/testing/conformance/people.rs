@@ -5,6 +5,7 @@ use crate::domain::people::{
     Confirmation, Consent, ImportLine, Newsletter, NewsletterChange, Subscriber, SubscriberChange, SubscriberKey,
     SubscriberStatus, User,
 };
+use crate::domain::sequence::{After, End, Enrolment, Sequence, Step};
 use crate::ports::{Added, Newsletters, Subscribers, Users};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -71,13 +72,17 @@ pub async fn newsletters(store: &dyn Newsletters, salt: &str, now: Timestamp) {
         send_at: SendTime::parse("10:00").expect("a time"),
         days: None,
         archive: false,
+        sequence: None,
         created_at: now,
     };
+    let step = |after, at| Step { after: After::parse(after).expect("a time"), at, letter: "0123".into() };
+    let steps = vec![step("0d", None), step("3d", Some(plain.send_at))];
     let full = Newsletter {
         id: NewsletterId::derived(&[salt, "full"]),
         reply_to: Some(Mailbox::parse("desk@example.com").expect("an address")),
         days: Some(Weekdays::parse(["tue", "thu"]).expect("days")),
         archive: true,
+        sequence: Some(Sequence { since: now, steps }),
         ..plain.clone()
     };
     for newsletter in [plain.clone(), full.clone()] {
@@ -103,11 +108,13 @@ async fn newsletters_change(store: &dyn Newsletters, plain: &Newsletter, full: &
         send_at: Some(SendTime::parse("07:30").expect("a time")),
         days: Some(full.days),
         archive: Some(true),
+        sequence: Some(full.sequence.clone()),
     };
     let empty = NewsletterChange {
         reply_to: Some(None),
         days: Some(None),
         archive: Some(false),
+        sequence: Some(None),
         ..NewsletterChange::default()
     };
     for change in [all, empty] {
@@ -162,6 +169,7 @@ fn subscriber(newsletter: &NewsletterId, i: usize, now: Timestamp) -> Subscriber
         consent: i.is_multiple_of(7).then(|| Consent::told("form", now)),
         created_at: now,
         unsubscribed_at: None,
+        sequence: None,
     }
 }
 
@@ -201,6 +209,7 @@ pub async fn subscribers(store: &dyn Subscribers, salt: &str, now: Timestamp) {
 
     subscribers_change(store, &mut all, now).await;
     subscribers_confirm(store, &ours, &mut all, now).await;
+    subscribers_advance(store, &ours, now).await;
 
     all.sort_by(|a, b| a.key.cmp(&b.key));
     for limit in [1, 7, 89, 90, 91, 92, 2_000] {
@@ -215,6 +224,53 @@ pub async fn subscribers(store: &dyn Subscribers, salt: &str, now: Timestamp) {
             }
         }
         assert_eq!(seen, all, "in pages of {limit}");
+    }
+}
+
+async fn subscribers_advance(store: &dyn Subscribers, ours: &NewsletterId, now: Timestamp) {
+    let (later, other) = (now + Duration::from_secs(60), now + Duration::from_secs(7));
+    let begun =
+        Enrolment { edition: "0123".into(), started_at: now, steps: 2, taken: 0, next_at: Some(later), ended: None };
+    let one = Subscriber { sequence: Some(begun.clone()), ..subscriber(ours, 2_000, now) };
+    assert_eq!(store.add(&one).await.expect("add"), Added::New);
+    let read =
+        async || store.get(std::slice::from_ref(&one.key)).await.expect("get").remove(0).and_then(|one| one.sequence);
+    assert_eq!(read().await, Some(begun.clone()));
+    let first = begun.after(0, Some(later));
+    let second = first.after(1, None);
+    let ended = second.ended(End::Suppressed, later);
+    let elsewhere = Enrolment { started_at: other, ..second.clone() };
+    for (next, stored) in [
+        (&elsewhere, &begun),
+        (&first, &first),
+        (&second, &second),
+        (&first, &second),
+        (&first.ended(End::Deleted, now), &second),
+        (&second, &second),
+        (&ended, &ended),
+        (&second.after(2, None), &ended),
+        (&ended.ended(End::Unsubscribed, now), &ended),
+    ] {
+        store.advance(&one.key, next).await.expect("advance");
+        assert_eq!(read().await.as_ref(), Some(stored), "after {next:?}");
+    }
+    // Nobody is enrolled twice.
+    assert!(store.unsubscribe(&one.key, now).await.expect("unsubscribe"));
+    let anew = Enrolment { started_at: other, ..begun.clone() };
+    let back = Subscriber { sequence: Some(anew.clone()), ..one.clone() };
+    assert_eq!(store.confirm(&back).await.expect("confirm").sequence, Some(ended));
+    // Unless they never were, or are other people by now.
+    let plain = subscriber(ours, 2_001, now);
+    assert_eq!(store.add(&plain).await.expect("add"), Added::New);
+    store.advance(&plain.key, &first).await.expect("advance");
+    assert_eq!(store.get(std::slice::from_ref(&plain.key)).await.expect("get"), [Some(plain.clone())]);
+    assert!(store.unsubscribe(&plain.key, now).await.expect("unsubscribe"));
+    let enrolled = Subscriber { sequence: Some(anew.clone()), ..plain.clone() };
+    assert_eq!(store.confirm(&enrolled).await.expect("confirm").sequence, Some(anew));
+    for key in [&one.key, &plain.key] {
+        store.remove(key).await.expect("remove");
+        store.advance(key, &first).await.expect("advance");
+        assert_eq!(store.get(std::slice::from_ref(key)).await.expect("get"), [None], "none is made by an advance");
     }
 }
 
