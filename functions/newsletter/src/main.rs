@@ -58,7 +58,7 @@ mod crowd;
 #[cfg(test)]
 mod fake_ses;
 #[cfg(test)]
-mod million;
+mod million_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
