@@ -26,7 +26,7 @@ const LOSE_ANSWER: f64 = 0.005;
 /// Whom the killer ends: workers most often; the api and what stands behind the table too.
 const VICTIMS: [&str; 8] = ["echo", "echo", "echo", "echo", "email", "email", "outbox", "api"];
 /// How long the storm may take until all is done.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// What the job `i` is to do: most do nothing but answer, some take their time, fail for a while, have to wait, are urgent,
 /// or keep an order.
