@@ -67,6 +67,14 @@ fn list(value: &Value) -> Vec<&Value> {
     }
 }
 
+/// What a value is where the stack is whole: the first branch of `!If [IsWhole, ..]`.
+fn whole(value: &Value) -> &Value {
+    match value {
+        Value::Tagged(tagged) if tagged.tag == "If" && tagged.value[0] == "IsWhole" => &tagged.value[1],
+        _ => value,
+    }
+}
+
 /// What a role is allowed, statement by statement.
 fn allowed<'a>(template: &'a Value, role: &Value) -> Vec<&'a Mapping> {
     let name = tagged(role, "GetAtt").unwrap().trim_end_matches(".Arn");
@@ -150,7 +158,7 @@ fn a_function_may_use_what_its_environment_names_and_nothing_else() {
         let mut named: BTreeSet<&str> = BTreeSet::new();
         let variables = function["Environment"]["Variables"].as_mapping();
         for value in variables.into_iter().flat_map(Mapping::values) {
-            named.extend(tagged(value, "Ref"));
+            named.extend(tagged(value, "Ref").or_else(|| tagged(whole(value), "Ref")));
         }
         let parameters = template["Parameters"].as_mapping().unwrap();
         named.retain(|name| !parameters.contains_key(*name));
@@ -332,6 +340,8 @@ fn every_variable_is_one_the_code_knows_and_is_set_for_some_function() {
         .filter_map(|line| line.strip_prefix("pub const ")?.split_once(": &str = \"")?.1.strip_suffix("\";"))
         // Set by Lambda itself.
         .filter(|name| !name.starts_with("AWS_LAMBDA_"))
+        // Read by the SDK, which finds SES there.
+        .chain(["AWS_ENDPOINT_URL_SESV2"])
         .collect();
     let mut set = BTreeSet::new();
     let globals = &template["Globals"]["Function"]["Environment"]["Variables"];

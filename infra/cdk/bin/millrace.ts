@@ -6,7 +6,7 @@ import { MillraceProps, MillraceStack } from "../lib";
 const NUMBERS = ["logRetentionDays", "workerTimeout", "visibilityTimeout", "settleSeconds", "newsletterRate"];
 const TEXTS = [
   "sender", "architecture", "stage", "logLevel", "eventBus", "publicUrl", "domainName", "certificateArn",
-  "jwtIssuer", "jwtAudience", "jwtTenantClaim", "alarmTopic", "localApiId", "built",
+  "jwtIssuer", "jwtAudience", "jwtTenantClaim", "alarmTopic", "localApiId", "emulator", "mailEndpoint", "built",
 ];
 
 const app = new App();

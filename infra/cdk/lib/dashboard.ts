@@ -51,6 +51,7 @@ export class Monitoring extends Construct {
       metric: "Reputation.ComplaintRate",
       threshold: 0.0008,
     });
+    if (!settings.isWhole) return;
     new cloudwatch.CfnDashboard(this, "Dashboard", {
       dashboardName: stackName,
       dashboardBody: JSON.stringify({ widgets: widgets(functions, stackName) }),

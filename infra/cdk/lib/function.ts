@@ -4,6 +4,7 @@ import {
   Duration,
   RemovalPolicy,
   Stack,
+  aws_events as events,
   aws_iam as iam,
   aws_lambda as lambda,
   aws_logs as logs,
@@ -95,6 +96,9 @@ export class MillraceFunction extends Construct {
 
     this.function.addEnvironment("LOG_LEVEL", settings.of("LogLevel"));
     this.function.addEnvironment("STACK", Stack.of(this).stackName);
+    const mail = settings.of("MailEndpoint");
+    // Read by the SDK itself.
+    if (mail !== "") this.function.addEnvironment("AWS_ENDPOINT_URL_SESV2", mail);
     for (const variable of row.env) {
       const value = table.variables[variable] as Record<string, unknown>;
       const dead = value["Ref"] === "own dead letters";
@@ -168,6 +172,22 @@ export class MillraceFunction extends Construct {
         retryPolicy: { maximumEventAgeInSeconds: tick.max_age_seconds, maximumRetryAttempts: tick.retries },
       },
     });
+  }
+
+  /** LocalStack keeps schedules and does not fire them; rules it fires. */
+  tickByRule(tick: Tick): void {
+    const rule = new events.CfnRule(this, "Ticks", {
+      description: tick.description,
+      scheduleExpression: `rate(${tick.rate})`,
+      targets: [{ id: this.row.name, arn: this.function.functionArn }],
+    });
+    new lambda.CfnPermission(this, "TicksPermission", {
+      functionName: this.function.functionName,
+      action: "lambda:InvokeFunction",
+      principal: "events.amazonaws.com",
+      sourceArn: rule.attrArn,
+    });
+    acknowledge(rule, "Serverless-EventBusDLQ", "A tick that failed is made up for by the next one.");
   }
 
   private watch(stack: string): void {

@@ -36,6 +36,10 @@ export interface MillraceProps extends StackProps {
   readonly alarmTopic?: string;
   /** Only for the local engine: 8 hexadecimal digits that become the id of the HTTP API. */
   readonly localApiId?: string;
+  /** Only for LocalStack: leaves out what it lacks (HTTP API, SES v2, EventBridge Scheduler); needs `publicUrl`. */
+  readonly emulator?: "none" | "localstack";
+  /** Only for an emulator: where the functions find SES v2 instead. */
+  readonly mailEndpoint?: string;
   /** Folder of the built functions, each in `<name>/bootstrap`; `target/lambda` of this clone when left out. */
   readonly built?: string;
 }
@@ -48,6 +52,8 @@ export class Settings {
   readonly logRetentionDays: number;
   readonly isProduction: boolean;
   readonly isLocal: boolean;
+  /** What LocalStack lacks is there. */
+  readonly isWhole: boolean;
   readonly isWatched: boolean;
   readonly hasDomain: boolean;
   readonly hasJwt: boolean;
@@ -75,18 +81,23 @@ export class Settings {
       JwtTenantClaim: props.jwtTenantClaim ?? "tenant",
       AlarmTopic: props.alarmTopic ?? "",
       LocalApiId: props.localApiId ?? "",
+      Emulator: props.emulator ?? "none",
+      MailEndpoint: props.mailEndpoint ?? "",
     };
     this.isProduction = this.of("Stage") === "prod";
-    this.isLocal = this.of("LocalApiId") !== "";
+    this.isWhole = this.of("Emulator") !== "localstack";
+    this.isLocal = !this.isWhole || this.of("LocalApiId") !== "";
     this.isWatched = this.of("AlarmTopic") !== "";
-    this.hasDomain = this.of("DomainName") !== "";
-    this.hasJwt = this.of("JwtIssuer") !== "";
+    this.hasDomain = this.isWhole && this.of("DomainName") !== "";
+    this.hasJwt = this.isWhole && this.of("JwtIssuer") !== "";
     const refuse = (wrong: boolean, text: string) => {
       if (wrong) Annotations.of(scope).addError(text);
     };
     refuse(!props.sender.includes("@"), "sender is an address, or a name and <address>.");
     refuse(this.hasDomain && this.of("CertificateArn") === "", "A domainName needs a certificateArn.");
     refuse(this.hasJwt && this.of("JwtAudience") === "", "A jwtIssuer needs a jwtAudience.");
+    const nowhere = !this.isWhole && this.of("PublicUrl") === "";
+    refuse(nowhere, "LocalStack has no HTTP API that a publicUrl could follow from.");
     // The local engine takes less, and tests want it.
     const short = !this.isLocal && this.visibilityTimeout < 6 * this.workerTimeout;
     refuse(short, "visibilityTimeout is at least six times workerTimeout.");
@@ -125,9 +136,10 @@ export class Settings {
   private holds(condition: string): boolean {
     const known: Record<string, boolean> = {
       IsLocal: this.isLocal,
+      IsWhole: this.isWhole,
       HasDomain: this.hasDomain,
       HasJwt: this.hasJwt,
-      HasPublicUrl: this.of("PublicUrl") !== "",
+      HasPublicUrl: !this.isWhole || this.of("PublicUrl") !== "",
     };
     const found = known[condition];
     if (found === undefined) throw new Error(`there is no condition ${condition}`);

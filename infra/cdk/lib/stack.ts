@@ -26,7 +26,8 @@ const TAGGED = [
  */
 export class MillraceStack extends Stack {
   readonly data: Data;
-  readonly http: Http;
+  /** Not on LocalStack, which has none. */
+  readonly http?: Http;
   /** By their names in the table. */
   readonly functions: ReadonlyMap<string, MillraceFunction>;
 
@@ -46,15 +47,22 @@ export class MillraceStack extends Stack {
     };
     for (const each of functions) each.connect(table, named);
 
-    this.http = new Http(this, functions, settings);
-    this.schedules(functions);
     const feedback = this.functions.get("feedback")!.queues.lanes[0]!.queue;
-    const mail = new Mail(this, this.stackName, feedback.queueArn);
+    let mail: Mail | undefined;
+    if (settings.isWhole) {
+      this.http = new Http(this, functions, settings);
+      mail = new Mail(this, this.stackName, feedback.queueArn);
+    }
+    this.schedules(functions, settings);
     this.policies(functions, settings, mail);
     const asynchronous = "It is for asynchronous calls: queues have dead letters, and a tick's retry is the next tick.";
     acknowledge(this, "Serverless-LambdaDLQ", asynchronous);
     const letters = "A queue's event source can have none: what fails goes to the queue's dead letters.";
     acknowledge(this, "Serverless-LambdaEventSourceMappingDestination", letters);
+    if (settings.isLocal) {
+      const plain = "The local engine and LocalStack speak plain HTTP on the loopback interface.";
+      for (const rule of ["AwsSolutions-SQS4", "AwsSolutions-S10"]) acknowledge(this, rule, plain);
+    }
     if (settings.isWatched) new Monitoring(this, functions, settings);
     this.outputs(functions, settings);
     Tags.of(this).add("stage", settings.of("Stage"), { includeResourceTypes: TAGGED });
@@ -66,8 +74,12 @@ export class MillraceStack extends Stack {
     return path.filter((id) => id !== "Resource" && !/^[a-z]/.test(id)).join("").replace(/[^A-Za-z0-9]/g, "");
   }
 
-  private schedules(functions: MillraceFunction[]): void {
+  private schedules(functions: MillraceFunction[], settings: Settings): void {
     const ticking = functions.filter((each) => each.row.trigger.schedule);
+    if (!settings.isWhole) {
+      for (const each of ticking) each.tickByRule(each.row.trigger.schedule!);
+      return;
+    }
     const role = new iam.Role(this, "ScheduleRole", {
       assumedBy: new iam.ServicePrincipal("scheduler.amazonaws.com", {
         conditions: { StringEquals: { "aws:SourceAccount": Aws.ACCOUNT_ID } },
@@ -87,7 +99,7 @@ export class MillraceStack extends Stack {
   }
 
   /** What a queue allows, and to whom. */
-  private policies(functions: MillraceFunction[], settings: Settings, mail: Mail): void {
+  private policies(functions: MillraceFunction[], settings: Settings, mail: Mail | undefined): void {
     const shared: string[] = [];
     for (const { queues, node } of functions) {
       for (const { queue, fedBy } of queues.lanes) {
@@ -95,6 +107,8 @@ export class MillraceStack extends Stack {
           shared.push(queue.queueUrl);
           continue;
         }
+        // On LocalStack the mailbox tells the queue itself.
+        if (!mail) continue;
         if (fedBy !== mail.rule.node.id) throw new Error(`there is no rule ${fedBy}`);
         const allowed = {
           Sid: fedBy.replace("Rule", ""),
@@ -115,7 +129,7 @@ export class MillraceStack extends Stack {
     }
     if (settings.isLocal) {
       // AWS allows a batch to whoever may send; the local engine asks for the batch call by its own name.
-      new iam.CfnPolicy(this, "LocalBatches", {
+      const batches = new iam.CfnPolicy(this, "LocalBatches", {
         policyName: "batches",
         roles: functions.filter((each) => each.sends).map((each) => each.roleName),
         policyDocument: {
@@ -129,6 +143,8 @@ export class MillraceStack extends Stack {
           ],
         },
       });
+      const own = `AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:sqs:<AWS::Region>:<AWS::AccountId>:${this.stackName}-*]`;
+      acknowledge(batches, own, "All of the stack's own queues, on an emulator.");
     } else {
       // In the policy of a queue the star means that queue.
       new sqs.CfnQueuePolicy(this, "QueuePolicy", { queues: shared, policyDocument: onlyTls("sqs:*", "*") });
@@ -138,9 +154,11 @@ export class MillraceStack extends Stack {
   private outputs(functions: MillraceFunction[], settings: Settings): void {
     const folder = new Construct(this, "outputs");
     const output = (id: string, value: string, description: string) => new CfnOutput(folder, id, { value, description });
-    output("ApiUrl", this.http.url, "Base of the HTTP API.");
-    output("ApiId", this.http.api.ref, "Id of the HTTP API.");
-    if (this.http.domain) {
+    if (this.http) {
+      output("ApiUrl", this.http.url, "Base of the HTTP API.");
+      output("ApiId", this.http.api.ref, "Id of the HTTP API.");
+    }
+    if (this.http?.domain) {
       const target = this.http.domain.attrRegionalDomainName;
       output("DomainTarget", target, "What DNS has to say of DomainName, an alias or CNAME to this.");
     }

@@ -32,7 +32,7 @@ const NONE = Symbol("no value");
 const SETS = new Set(["Action", "Resource", "Tags", "AttributeDefinitions", "sourceQueueArns", "Queues", "Roles"]);
 
 export function readYaml(file: string): Json {
-  const names = ["Ref", "Condition", "Sub", "GetAtt", "If", "Equals", "Not", "FindInMap"];
+  const names = ["Ref", "Condition", "Sub", "GetAtt", "If", "Equals", "Not", "And", "Or", "FindInMap"];
   const full = (name: string) => (name === "Ref" || name === "Condition" ? name : `Fn::${name}`);
   const scalar = (name: string): ScalarTag => ({
     tag: `!${name}`,
@@ -147,6 +147,10 @@ export class Template {
         return this.value(of[0]) === this.value(of[1]);
       case "Fn::Not":
         return !this.value(of[0]);
+      case "Fn::And":
+        return of.every((each: unknown) => this.value(each) === true);
+      case "Fn::Or":
+        return of.some((each: unknown) => this.value(each) === true);
       case "Fn::FindInMap": {
         const [map, first, second] = of.map((each: unknown) => this.value(each));
         return this.value(this.json.Mappings[map][first][second]);

@@ -10,6 +10,13 @@ import { readTable } from "../lib/table";
 
 export const SENDER = "Millrace <news@example.com>";
 
+/** What `millrace local up --endpoint` chooses. */
+export const LOCALSTACK = {
+  emulator: "localstack",
+  mailEndpoint: "http://172.31.87.1:4567",
+  publicUrl: "http://127.0.0.1:9000/lambda-url/api",
+} as const;
+
 let folder: string | undefined;
 
 /** A folder with an empty `bootstrap` for each function. */

@@ -53,6 +53,7 @@ test("a wrong choice is refused", () => {
   const wrong: [object, string][] = [
     [{ domainName: "api.example.com" }, "A domainName needs a certificateArn."],
     [{ jwtIssuer: "https://id.example.com" }, "A jwtIssuer needs a jwtAudience."],
+    [{ emulator: "localstack" }, "LocalStack has no HTTP API that a publicUrl could follow from."],
     [{ workerTimeout: 60 }, "visibilityTimeout is at least six times workerTimeout."],
     [{ sender: "nobody" }, "sender is an address, or a name and <address>."],
   ];
@@ -64,7 +65,7 @@ test("an owner's app takes it in and goes on from it", () => {
   const app = new App({ analyticsReporting: false });
   const millrace = new MillraceStack(app, "jobs", { sender: SENDER, built: built() });
   const own = new Stack(app, "own");
-  new CfnOutput(own, "Url", { value: millrace.http.url });
+  new CfnOutput(own, "Url", { value: millrace.http!.url });
   const errors = millrace.functions.get("echo")!.function.metricErrors();
   new cloudwatch.Alarm(own, "Echo", { metric: errors, threshold: 1, evaluationPeriods: 1 });
   Template.fromStack(own).resourceCountIs("AWS::CloudWatch::Alarm", 1);
