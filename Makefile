@@ -4,10 +4,10 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
+.PHONY: help up up-localstack dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Install tools, build, start engine and mailbox, deploy, make an API key
 	@$(MILLRACE) local up
@@ -15,8 +15,18 @@ up: ## Install tools, build, start engine and mailbox, deploy, make an API key
 dev: ## As `up`, but with the functions run from their sources: edit one, its next call runs it. Until Ctrl-C
 	@$(MILLRACE) local dev
 
-down: ## Stop what `make up` started; its data stays in .millrace/
+# LocalStack's endpoint, and the gateway of its containers' network: infra/local/compose.yaml says both.
+ENDPOINT ?= http://127.0.0.1:4566
+GATEWAY ?= 172.31.87.1
+COMPOSE := docker compose --file infra/local/compose.yaml
+up-localstack: ## As `up`, on LocalStack in Docker instead of the engine: see the README for what differs
+	@docker compose version >/dev/null 2>&1 || { echo "LocalStack needs Docker with its compose plugin, which is not here. \`make up\` needs none."; exit 1; }
+	@$(COMPOSE) up --detach --wait
+	@$(MILLRACE) local up --endpoint $(ENDPOINT) --ses-address $(GATEWAY)
+
+down: ## Stop what `make up` or `make up-localstack` started; what LocalStack held is gone, all else stays in .millrace/
 	@$(MILLRACE) local down
+	@if test -n "$$($(COMPOSE) ps --quiet 2>/dev/null)"; then $(COMPOSE) down; fi
 
 status: ## Show what runs
 	@$(MILLRACE) local status

@@ -1,6 +1,9 @@
 //! Where the parts of a local system are, and the environment that leads a program to them.
 
-use std::{collections::BTreeMap, net::TcpListener};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+};
 
 use super::state::{Memory, fingerprint};
 
@@ -15,10 +18,14 @@ const ACCESS_KEY: &str = "test";
 pub(crate) struct Addresses {
     /// The engine: all AWS services.
     pub(crate) engine: String,
+    /// Whether that is an emulator that runs by itself.
+    pub(crate) emulator: bool,
     /// Where the functions find the engine: the proxy in front of it, if there is one.
     pub(crate) functions: String,
     /// The mailbox: SES v2, and the inbox in the browser.
     pub(crate) mailbox: String,
+    /// Where an emulator's functions find the mailbox as SES.
+    pub(crate) ses: String,
     /// The HTTP API.
     pub(crate) api: String,
     /// Id of the HTTP API.
@@ -30,9 +37,13 @@ pub(crate) struct Addresses {
 impl Addresses {
     /// Those of the system that is remembered.
     pub(crate) fn of(memory: &Memory) -> Self {
-        let engine = format!("http://127.0.0.1:{}", memory.engine_port);
+        let engine = match &memory.endpoint {
+            Some(endpoint) => endpoint.clone(),
+            None => format!("http://127.0.0.1:{}", memory.engine_port),
+        };
         // Fixed by the name, so that the links in mails hold when the API is deployed anew.
         let api_id = fingerprint([memory.name.as_bytes()])[..8].to_owned();
+        let ses = memory.ses_address.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let functions = match memory.proxy_port {
             0 => engine.clone(),
             port => format!("http://127.0.0.1:{port}"),
@@ -40,7 +51,13 @@ impl Addresses {
         Self {
             functions,
             mailbox: format!("http://127.0.0.1:{}", memory.mailbox_port),
-            api: format!("{engine}/_aws/execute-api/{api_id}/$default"),
+            ses: format!("http://{}", SocketAddr::from((ses, memory.mailbox_port))),
+            emulator: memory.endpoint.is_some(),
+            api: match memory.endpoint {
+                // The door of `cargo lambda watch` to its function `api`.
+                Some(_) => format!("http://127.0.0.1:{}/lambda-url/api", memory.watch_port),
+                None => format!("{engine}/_aws/execute-api/{api_id}/$default"),
+            },
             feedback_queue: format!("{engine}/{ACCOUNT}/{}-feedback", memory.name),
             api_id,
             engine,
@@ -93,6 +110,24 @@ mod tests {
         assert_eq!(addresses.api_id, of("millrace").api_id);
         assert_ne!(addresses.api_id, of("other").api_id);
         assert!(addresses.api.starts_with("http://127.0.0.1:4566/_aws/execute-api/"));
+    }
+
+    #[test]
+    fn an_emulator_stands_in_for_the_engine_and_has_the_api_beside_it() {
+        let memory = Memory {
+            endpoint: Some("http://127.0.0.1:4566".to_owned()),
+            ses_address: Some([172, 31, 87, 1].into()),
+            mailbox_port: 4567,
+            watch_port: 9000,
+            name: "x".to_owned(),
+            ..Memory::default()
+        };
+        let addresses = Addresses::of(&memory);
+        assert_eq!(addresses.engine, "http://127.0.0.1:4566");
+        assert_eq!(addresses.mailbox, "http://127.0.0.1:4567");
+        assert_eq!(addresses.ses, "http://172.31.87.1:4567");
+        assert_eq!(addresses.api, "http://127.0.0.1:9000/lambda-url/api");
+        assert_eq!(addresses.feedback_queue, "http://127.0.0.1:4566/000000000000/x-feedback");
     }
 
     #[test]

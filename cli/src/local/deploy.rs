@@ -21,6 +21,7 @@ use tokio::{
 use super::{
     addresses::{Addresses, REGION},
     command::{output, run_logged},
+    engine::WATCH,
     state::{Memory, StateDir, fingerprint},
     tools::Tools,
 };
@@ -76,18 +77,24 @@ pub(crate) type Parameters = BTreeMap<String, String>;
 /// The parameters of a local stack; `given` ones win.
 pub(crate) fn parameters(addresses: &Addresses, given: &[(String, String)]) -> Parameters {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    let target = if addresses.emulator {
+        // The one that there is a variant of the template for.
+        [("Emulator", "localstack"), ("MailEndpoint", &addresses.ses)]
+    } else {
+        [("Emulator", "none"), ("LocalApiId", &addresses.api_id)]
+    };
     let own = [
         ("Architecture", architecture),
         ("Stage", "local"),
         ("Sender", "Millrace <welcome@example.com>"),
-        ("LocalApiId", &addresses.api_id),
         ("PublicUrl", &addresses.api),
         // The mailbox keeps up with far more than SES gives a new account.
         ("NewsletterRate", "200"),
         ("SettleSeconds", "30"),
         ("WorkerTimeout", "30"),
     ];
-    let mut all: Parameters = own.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let own = target.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut all: Parameters = own.collect();
     all.extend(given.iter().cloned());
     all
 }
@@ -162,6 +169,17 @@ pub(crate) fn dynamodb(addresses: &Addresses) -> Client {
     Client::from_conf(config.build())
 }
 
+/// Whether a table of this name is there.
+pub(crate) async fn has_table(dynamodb: &Client, table: &str) -> anyhow::Result<bool> {
+    match dynamodb.describe_table().table_name(table).send().await {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_not_found_exception()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error).with_context(|| format!("the table {table}")),
+    }
+}
+
 /// What the template says and the engine passes over.
 pub(crate) async fn complete(dynamodb: &Client, outputs: &BTreeMap<String, String>) -> anyhow::Result<()> {
     for output in TABLES {
@@ -188,13 +206,20 @@ pub(crate) async fn api_answers(http: &reqwest::Client, addresses: &Addresses, s
             Err(error) => error.without_url().to_string(),
         };
         if Instant::now() >= end {
-            bail!("the deployed API does not answer at {}/health ({said}): see {}", addresses.api, log_hint(state));
+            bail!(
+                "the deployed API does not answer at {}/health ({said}): see {}",
+                addresses.api,
+                log_hint(state, addresses)
+            );
         }
         sleep(Duration::from_millis(200)).await;
     }
 }
 
-fn log_hint(state: &StateDir) -> String {
+fn log_hint(state: &StateDir, addresses: &Addresses) -> String {
+    if addresses.emulator {
+        return state.log(WATCH).display().to_string();
+    }
     format!("`millrace local logs api` and {}", state.log("engine").display())
 }
 
@@ -235,6 +260,17 @@ mod tests {
         let all = parameters(&addresses, &given);
         assert_eq!((all["Stage"].as_str(), all["WorkerTimeout"].as_str()), ("test", "10"));
         assert_eq!(all["LocalApiId"], addresses.api_id);
+    }
+
+    #[test]
+    fn an_emulator_gets_the_template_without_what_it_lacks() {
+        let memory =
+            Memory { endpoint: Some("http://127.0.0.1:4566".to_owned()), mailbox_port: 1, ..Memory::default() };
+        let addresses = Addresses::of(&memory);
+        let all = parameters(&addresses, &[]);
+        assert_eq!((all["Emulator"].as_str(), all["MailEndpoint"].as_str()), ("localstack", "http://127.0.0.1:1"));
+        assert_eq!(all["PublicUrl"], addresses.api);
+        assert!(!all.contains_key("LocalApiId"));
     }
 
     #[test]

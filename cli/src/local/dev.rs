@@ -9,18 +9,18 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     time::{sleep, timeout},
 };
 
 use super::{
     UpOptions,
-    addresses::{Addresses, free_port, is_free},
+    addresses::{Addresses, is_free},
     build, deploy, engine,
-    exec::{Ended, code_of, local, watch},
+    exec::{self, Ended, code_of},
     state::StateDir,
     tools::Tools,
-    up,
+    up, watch,
 };
 use crate::{
     print::{line, step},
@@ -31,9 +31,6 @@ use crate::{
 /// compiled waits for it, and one whose function was ended by an edit is soon repeated.
 const PARAMETERS: [(&str, &str); 2] = [("WorkerTimeout", "60"), ("VisibilityTimeout", "70")];
 
-/// How many calls of one function run at a time, each in a process of its own.
-const CONCURRENCY: &str = "2";
-
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The system, and where its functions are.
@@ -41,9 +38,6 @@ const START_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Options {
     #[command(flatten)]
     up: UpOptions,
-    /// Port of `cargo lambda watch` on 127.0.0.1. With --free-ports, 0 is a free one.
-    #[arg(long, value_name = "PORT", default_value_t = 9000)]
-    watch_port: u16,
 }
 
 /// Brings the system up, lets `cargo lambda watch` run its functions until Ctrl-C, takes the system down. What it had
@@ -51,12 +45,14 @@ pub(crate) struct Options {
 pub(crate) async fn dev(project: &Project, mut options: Options) -> anyhow::Result<ExitCode> {
     let state = StateDir::create(&options.up.place.folder(project))?;
     let _lock = state.lock()?;
-    if options.watch_port == 0 {
-        options.watch_port = free_port().context("no port of 127.0.0.1 is free")?;
+    if options.up.endpoint.is_some() {
+        bail!("dev leads the calls of the engine's functions to their sources: it cannot with --endpoint");
     }
-    if !is_free(options.watch_port) {
-        bail!("port {} is taken by another program: choose one with --watch-port", options.watch_port);
+    let memory = up::plan(&state, &options.up)?;
+    if !is_free(memory.watch_port) {
+        bail!("port {} is taken by another program: choose one with --watch-port", memory.watch_port);
     }
+    state.remember(&memory)?;
     let own = PARAMETERS.map(|(name, value)| (name.to_owned(), value.to_owned()));
     options.up.param.splice(0..0, own);
 
@@ -71,8 +67,9 @@ pub(crate) async fn dev(project: &Project, mut options: Options) -> anyhow::Resu
 async fn run(project: &Project, state: &StateDir, options: &Options, ended: &mut Ended) -> anyhow::Result<ExitCode> {
     let starting = async {
         let variables = up::up(project, state, &options.up).await?;
-        let child = start(project, &variables, options.watch_port).await?;
-        lead(project, state, options.watch_port).await?;
+        let port = state.memory().watch_port;
+        let child = start(project, &variables, port).await?;
+        lead(project, state, port).await?;
         Ok::<_, anyhow::Error>((variables, child))
     };
     let (variables, mut child) = tokio::select! {
@@ -83,7 +80,7 @@ async fn run(project: &Project, state: &StateDir, options: &Options, ended: &mut
     line(format_args!("Mailbox: {}", variables["MILLRACE_MAILBOX_URL"]))?;
     line(format_args!("The environment of scripts, the API key too: {}", state.env_file().display()))?;
     line("Edit a function: its next call runs the new code. Ctrl-C stops everything.")?;
-    let (status, signal) = watch(&mut child, ended).await?;
+    let (status, signal) = exec::watch(&mut child, ended).await?;
     // Ctrl-C reaches it too, perhaps first.
     let signal = match signal {
         None => timeout(Duration::from_secs(1), ended.next()).await.ok(),
@@ -96,11 +93,8 @@ async fn run(project: &Project, state: &StateDir, options: &Options, ended: &mut
 async fn start(project: &Project, variables: &BTreeMap<String, String>, port: u16) -> anyhow::Result<Child> {
     step("watch", format_args!("cargo lambda watch on 127.0.0.1:{port}"));
     let tools = Tools::ensure(project).await?;
-    let mut watch = Command::new("cargo");
-    watch.args(["lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", &port.to_string()]);
-    watch.args(["--disable-cors", "--concurrency", CONCURRENCY]).current_dir(project.root());
-    local(&mut watch, variables).env("PATH", tools.search_path()?);
-    let mut child = watch.spawn().context("cargo lambda watch cannot be started")?;
+    let mut child =
+        watch::command(project, &tools, variables, port)?.spawn().context("cargo lambda watch cannot be started")?;
     let end = Instant::now() + START_PATIENCE;
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if let Some(status) = child.try_wait()? {

@@ -18,6 +18,9 @@ pub(crate) const ENGINE: &str = "engine";
 /// Name of the mailbox's process, its log and its record.
 pub(crate) const MAILBOX: &str = "mailbox";
 
+/// Name of `cargo lambda watch` beside an emulator, its log and its record.
+pub(crate) const WATCH: &str = "watch";
+
 /// Name of the process in front of the engine, its log and its record.
 pub(crate) const PROXY: &str = "proxy";
 
@@ -30,6 +33,7 @@ const POLLER_ERROR: &str = "ESM SQS poller error";
 /// How long the engine may take to save its state.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(15);
 const MAILBOX_PATIENCE: Duration = Duration::from_secs(10);
+const WATCH_PATIENCE: Duration = Duration::from_secs(5);
 const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -99,7 +103,8 @@ pub(crate) async fn start_mailbox(
     let addresses = Addresses::of(memory);
     step(MAILBOX, format_args!("starting on 127.0.0.1:{}", memory.mailbox_port));
     let (port, mails) = (memory.mailbox_port.to_string(), state.path("data/mails.jsonl"));
-    let arguments: [&OsStr; 8] = [
+    let ses = memory.ses_address.map(|address| address.to_string());
+    let mut arguments: Vec<&OsStr> = vec![
         "--port".as_ref(),
         port.as_ref(),
         "--state".as_ref(),
@@ -109,6 +114,9 @@ pub(crate) async fn start_mailbox(
         "--feedback-queue-url".as_ref(),
         addresses.feedback_queue.as_ref(),
     ];
+    if let Some(ses) = &ses {
+        arguments.extend::<[&OsStr; 2]>(["--ses-address".as_ref(), ses.as_ref()]);
+    }
     let process = process::start(state, MAILBOX, program, &arguments, &addresses.aws())?;
     ready(state, MAILBOX, process, &format!("{}/health", addresses.mailbox), http).await
 }
@@ -133,7 +141,14 @@ pub(crate) async fn start_proxy(
 
 /// Fails when another program has a port that is needed.
 pub(crate) fn check_ports(state: &StateDir, memory: &Memory) -> anyhow::Result<()> {
-    for (name, port) in [(ENGINE, memory.engine_port), (MAILBOX, memory.mailbox_port), (PROXY, memory.proxy_port)] {
+    let emulator = memory.endpoint.is_some();
+    let ports = [
+        (ENGINE, if emulator { 0 } else { memory.engine_port }),
+        (MAILBOX, memory.mailbox_port),
+        (WATCH, if emulator { memory.watch_port } else { 0 }),
+        (PROXY, memory.proxy_port),
+    ];
+    for (name, port) in ports {
         let runs = matches!(process::find(state, name), Found::Running(_));
         if port != 0 && !runs && !is_free(port) {
             bail!("port {port} is taken by another program: choose one with --{name}-port, or say --free-ports");
@@ -143,7 +158,7 @@ pub(crate) fn check_ports(state: &StateDir, memory: &Memory) -> anyhow::Result<(
 }
 
 /// Waits until the process answers 200.
-async fn ready(
+pub(crate) async fn ready(
     state: &StateDir,
     name: &str,
     process: Process,
@@ -170,8 +185,10 @@ async fn ready(
 
 /// Stops them. Says what it stopped.
 pub(crate) async fn stop(state: &StateDir) -> anyhow::Result<()> {
-    // The engine first: its functions still send mail.
-    for (name, patience) in [(ENGINE, ENGINE_PATIENCE), (MAILBOX, MAILBOX_PATIENCE), (PROXY, PROXY_PATIENCE)] {
+    // The functions first, which still send mail: those of the watch, those of the engine.
+    for (name, patience) in
+        [(WATCH, WATCH_PATIENCE), (ENGINE, ENGINE_PATIENCE), (MAILBOX, MAILBOX_PATIENCE), (PROXY, PROXY_PATIENCE)]
+    {
         let was = process::find(state, name);
         if process::stop(state, name, patience).await?
             && let Found::Running(process) = was
@@ -185,6 +202,11 @@ pub(crate) async fn stop(state: &StateDir) -> anyhow::Result<()> {
 /// Stops the engine alone.
 pub(crate) async fn stop_engine(state: &StateDir) -> anyhow::Result<()> {
     process::stop(state, ENGINE, ENGINE_PATIENCE).await.map(|_| ())
+}
+
+/// Stops `cargo lambda watch` alone.
+pub(crate) async fn stop_watch(state: &StateDir) -> anyhow::Result<()> {
+    process::stop(state, WATCH, WATCH_PATIENCE).await.map(|_| ())
 }
 
 /// Stops the mailbox alone.

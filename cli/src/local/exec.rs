@@ -6,8 +6,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use reqwest::Url;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     os::unix::process::ExitStatusExt,
@@ -70,7 +71,9 @@ async fn run(project: &Project, state: &StateDir, options: &Options, ended: &mut
         .spawn()
         .with_context(|| format!("{} cannot be started", program.display()))?;
     let (status, _) = watch(&mut child, ended).await?;
-    engine::check_log(state)?;
+    if state.memory().endpoint.is_none() {
+        engine::check_log(state)?;
+    }
     Ok(status.code().map_or_else(|| code_of_number(status.signal().unwrap_or_default()), clamp))
 }
 
@@ -81,9 +84,12 @@ pub(super) fn local<'a>(command: &'a mut Command, variables: &BTreeMap<String, S
         command.env_remove(name);
     }
     // The system is on this machine, whatever proxy leads to others.
+    let endpoints = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SESV2"].map(|name| variables.get(name)?.parse::<Url>().ok());
+    let hosts = endpoints.iter().flatten().filter_map(Url::host_str).map(str::to_owned);
+    let hosts: BTreeSet<String> = hosts.chain(["127.0.0.1".to_owned()]).collect();
     for name in ["NO_PROXY", "no_proxy"] {
-        let others = std::env::var(name).map(|others| format!("{others},")).unwrap_or_default();
-        command.env(name, format!("{others}127.0.0.1"));
+        let all = std::env::var(name).into_iter().chain(hosts.iter().cloned()).collect::<Vec<_>>();
+        command.env(name, all.join(","));
     }
     command.envs(variables)
 }

@@ -4,11 +4,11 @@ use clap::Args;
 use std::process::ExitCode;
 use tokio::process::Command;
 
-use super::{Place, addresses::Addresses, command::run_shown, deploy, tools::Tools};
+use super::{Place, addresses::Addresses, command::run_shown, deploy, engine::WATCH, tools::Tools};
 use crate::project::Project;
 
 /// Processes and tools with a log of their own.
-const FILES: [&str; 3] = ["engine", "mailbox", "deploy"];
+const FILES: [&str; 4] = ["engine", "mailbox", "deploy", WATCH];
 
 /// Which log.
 #[derive(Args)]
@@ -18,14 +18,16 @@ pub(crate) struct Options {
     /// Go on printing what is added.
     #[arg(short, long)]
     follow: bool,
-    /// A function (api, echo, newsletter-run, ...), or engine, mailbox or deploy [default: all functions].
+    /// A function (api, echo, newsletter-run, ...), or engine, mailbox, deploy or watch [default: all functions].
     name: Option<String>,
 }
 
 /// Prints logs.
 pub(crate) async fn logs(project: &Project, options: &Options) -> anyhow::Result<ExitCode> {
     let state = options.place.existing(project)?;
-    let name = options.name.as_deref();
+    // Beside an emulator the API is run by the watch.
+    let api = |name: &&str| *name == "api" && state.memory().endpoint.is_some();
+    let name = options.name.as_deref().map(|name| if api(&name) { WATCH } else { name });
     if let Some(file) = name.filter(|name| FILES.contains(name)) {
         let mut tail = Command::new("tail");
         tail.args(["-n", "200"]);

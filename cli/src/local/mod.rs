@@ -14,12 +14,13 @@ mod state;
 mod status;
 mod tools;
 mod up;
+mod watch;
 
 pub(crate) use deploy::{JOBS_TABLE, KEYS_TABLE, outputs};
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
 use crate::{
     print::{self, line},
@@ -31,7 +32,8 @@ use tools::Tools;
 /// What to do with the local system.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Install tools, build, start the engine and the mailbox, deploy, make an API key. Again: bring it up to date.
+    /// Install tools, build, start the engine and the mailbox, deploy, make an API key. Again: bring it up to date. With
+    /// --endpoint, on an emulator of AWS that runs already, as LocalStack.
     Up {
         #[command(flatten)]
         options: UpOptions,
@@ -39,7 +41,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Stop the engine and the mailbox. Tables, queues, files and mails stay for the next `up`.
+    /// Stop what `up` started. Tables, queues, files and mails stay for the next `up`.
     Down(Place),
     /// Show what runs. Exit code 1 unless everything does.
     Status {
@@ -76,6 +78,10 @@ pub(crate) struct Place {
 pub(crate) struct UpOptions {
     #[command(flatten)]
     place: Place,
+    /// Use the emulator of AWS that answers at this URL instead of an engine: the template leaves out what LocalStack lacks, and
+    /// `cargo lambda watch` serves the API. What the emulator holds stays there.
+    #[arg(long, value_name = "URL", value_parser = endpoint, conflicts_with_all = ["engine_port", "proxy"])]
+    endpoint: Option<String>,
     /// Name of the stack.
     #[arg(long, default_value = "millrace", value_parser = stack_name)]
     name: String,
@@ -85,6 +91,12 @@ pub(crate) struct UpOptions {
     /// Port of the mailbox on 127.0.0.1; 0 is the one it had before, at first 4567.
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     mailbox_port: u16,
+    /// Address at which the mailbox answers as SES to functions in containers: the gateway of their network [default: 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS", requires = "endpoint")]
+    ses_address: Option<IpAddr>,
+    /// Port of `cargo lambda watch` on 127.0.0.1, for --endpoint and `dev`; 0 is the one it had before, at first 9000.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    watch_port: u16,
     /// Take free ports where none are asked for.
     #[arg(long)]
     free_ports: bool,
@@ -94,6 +106,18 @@ pub(crate) struct UpOptions {
     /// A parameter of infra/template.yaml, instead of its local value. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = deploy::parse_parameter)]
     param: Vec<(String, String)>,
+}
+
+/// An address of HTTP, without a path.
+fn endpoint(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).map_err(|error| format!("{error}: it is given as http://host:port"))?;
+    let plain =
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && url.query().is_none();
+    if plain && url.username().is_empty() && url.fragment().is_none() {
+        Ok(url.as_str().trim_end_matches('/').to_owned())
+    } else {
+        Err("it is given as http://host:port".to_owned())
+    }
 }
 
 /// Short enough for the names of queues and functions that begin with it.
@@ -153,5 +177,21 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Tools { also } => Tools::install(&project, &also).await.map(|_| ExitCode::SUCCESS),
         Command::Dev(options) => dev::dev(&project, options).await,
         Command::Exec(options) => exec::exec(&project, &options).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_plain_address_of_http() {
+        assert_eq!(endpoint("http://127.0.0.1:4566/"), Ok("http://127.0.0.1:4566".to_owned()));
+        assert_eq!(endpoint("https://localstack.test"), Ok("https://localstack.test".to_owned()));
+        for wrong in
+            ["", "127.0.0.1:4566", "localhost:4566", "ftp://x", "http://x/path", "http://x?y=1", "http://u:p@x"]
+        {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
     }
 }

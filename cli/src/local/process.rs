@@ -60,19 +60,22 @@ pub(crate) fn start(
     arguments: &[&OsStr],
     environment: &BTreeMap<String, String>,
 ) -> anyhow::Result<Process> {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment).current_dir(state.root());
+    launch(state, name, command)
+}
+
+/// Starts a command in the background; what it prints goes to its log, begun anew.
+pub(crate) fn launch(state: &StateDir, name: &str, mut command: Command) -> anyhow::Result<Process> {
     let log = File::create(state.log(name)).with_context(|| format!("the log of the {name} cannot be written"))?;
-    let child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(environment)
-        .current_dir(state.root())
+    let child = command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         // A group of its own: Ctrl-C in the terminal is meant for this command, not for it.
         .process_group(0)
         .spawn()
-        .with_context(|| format!("{} cannot be started", program.display()))?;
+        .with_context(|| format!("{} cannot be started", command.get_program().display()))?;
     let pid = i32::try_from(child.id())?;
     let started =
         start_time(pid).with_context(|| format!("the {name} ended at once: see {}", state.log(name).display()))?;

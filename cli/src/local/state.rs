@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Write},
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -21,6 +22,12 @@ pub(crate) struct Memory {
     pub(crate) engine_port: u16,
     /// Port of the mailbox; 0 before the first start.
     pub(crate) mailbox_port: u16,
+    /// Where the mailbox answers as SES beside 127.0.0.1.
+    pub(crate) ses_address: Option<IpAddr>,
+    /// An emulator of AWS that runs by itself, in the engine's place.
+    pub(crate) endpoint: Option<String>,
+    /// Port of `cargo lambda watch`; 0 before the first start.
+    pub(crate) watch_port: u16,
     /// Port of the proxy in front of the engine; 0 when there is none.
     pub(crate) proxy_port: u16,
     /// Fingerprint of what the engine has deployed.

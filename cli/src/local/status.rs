@@ -1,11 +1,12 @@
 //! `millrace local status`.
 
+use reqwest::StatusCode;
 use serde::Serialize;
 use std::{process::ExitCode, time::Duration};
 
 use super::{
     addresses::Addresses,
-    engine::{ENGINE, MAILBOX},
+    engine::{ENGINE, MAILBOX, WATCH},
     process::{self, Found},
     state::StateDir,
 };
@@ -35,15 +36,22 @@ pub(crate) async fn status(state: &StateDir, json: bool) -> anyhow::Result<ExitC
         Found::Running(process) => Some(process.pid()),
         Found::Gone | Found::None => None,
     };
-    let (engine, mailbox) = (pid(ENGINE), pid(MAILBOX));
+    let (engine, mailbox, watch) = (pid(ENGINE), pid(MAILBOX), pid(WATCH));
+    // An emulator was not started by us, and has another page than the engine for this.
+    let (first, path, up) = match addresses.emulator {
+        true => ("emulator", "", true),
+        false => (ENGINE, "_ministack/ready", engine.is_some()),
+    };
+    // Another program may have taken the port of an engine or a watch that was stopped.
+    let serves = memory.deployed.is_some() && if addresses.emulator { watch.is_some() } else { engine.is_some() };
     let mut parts = Vec::new();
     for (name, url, path, pid, runs) in [
-        (ENGINE, &addresses.engine, "_ministack/ready", engine, engine.is_some()),
+        (first, &addresses.engine, path, engine, up),
         (MAILBOX, &addresses.mailbox, "health", mailbox, mailbox.is_some()),
-        // Another program may have taken the port of an engine that was stopped.
-        ("api", &addresses.api, "health", None, engine.is_some() && memory.deployed.is_some()),
+        ("api", &addresses.api, "health", watch, serves),
     ] {
-        let asked = async || http.get(format!("{url}/{path}")).send().await.is_ok_and(|a| a.status().is_success());
+        let well = |status: StatusCode| status.is_success() || path.is_empty();
+        let asked = async || http.get(format!("{url}/{path}")).send().await.is_ok_and(|answer| well(answer.status()));
         parts.push(Part { name, url: url.clone(), pid, answers: runs && asked().await });
     }
     let status = Status { stack: memory.name, parts };

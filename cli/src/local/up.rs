@@ -11,12 +11,17 @@ use super::{
     process::{self, Found},
     state::{Memory, StateDir},
     tools::Tools,
+    watch,
 };
 use crate::{infra::Table, print::step, project::Project};
+
+/// The variable with the API key.
+const KEY: &str = "MILLRACE_API_KEY";
 
 /// Ports that are taken when none are asked for.
 const ENGINE_PORT: u16 = 4566;
 const MAILBOX_PORT: u16 = 4567;
+const WATCH_PORT: u16 = 9000;
 
 /// Brings the system up, or up to date. What `local.env` holds.
 pub(crate) async fn up(
@@ -27,15 +32,28 @@ pub(crate) async fn up(
     let http = reqwest::Client::builder().no_proxy().build()?;
     let mut memory = plan(state, options)?;
     engine::check_ports(state, &memory)?;
+    let addresses = Addresses::of(&memory);
+    if addresses.emulator {
+        watch::emulator_answers(&http, &addresses).await?;
+    }
     state.remember(&memory)?;
     let tools = Tools::ensure(project).await?;
     let build = build(project, &tools).await?;
 
-    engine::start_proxy(state, &build.proxy, &memory, &http).await?;
-    if std::mem::take(&mut memory.watched) {
-        engine::stop_engine(state).await?;
-    }
-    if engine::start_engine(state, &tools, &memory, BTreeMap::new(), &http).await? && memory.deployed.take().is_some() {
+    let dynamodb = deploy::dynamodb(&addresses);
+    let lost = if addresses.emulator {
+        match memory.outputs.get(deploy::JOBS_TABLE) {
+            Some(table) => !deploy::has_table(&dynamodb, table).await?,
+            None => true,
+        }
+    } else {
+        engine::start_proxy(state, &build.proxy, &memory, &http).await?;
+        if std::mem::take(&mut memory.watched) {
+            engine::stop_engine(state).await?;
+        }
+        engine::start_engine(state, &tools, &memory, BTreeMap::new(), &http).await?
+    };
+    if lost && memory.deployed.take().is_some() {
         step(engine::ENGINE, "has lost what it had: the stack is deployed anew");
     }
     if memory.mailbox.as_ref() != Some(&build.mailbox_fingerprint) {
@@ -44,24 +62,30 @@ pub(crate) async fn up(
     engine::start_mailbox(state, &build.mailbox, &memory, &http).await?;
     memory.mailbox = Some(build.mailbox_fingerprint);
 
-    let addresses = Addresses::of(&memory);
     let parameters = deploy::parameters(&addresses, &options.param);
     let deployment = deploy::deployment(project, &build.functions, &parameters)?;
-    let dynamodb = deploy::dynamodb(&addresses);
     if memory.deployed.as_ref() == Some(&deployment) {
         step("deploy", format_args!("stack {} is up to date", memory.name));
     } else {
         memory.deployed = None;
         state.remember(&memory)?;
+        engine::stop_watch(state).await?;
         memory.outputs = deploy::deploy(project, state, &tools, &memory, &parameters).await?;
         deploy::complete(&dynamodb, &memory.outputs).await?;
         memory.deployed = Some(deployment);
     }
     state.remember(&memory)?;
-    deploy::api_answers(&http, &addresses, state).await?;
-    engine::check_log(state)?;
+    let table = Table::read(project)?;
+    let mut variables = variables(state, &memory, &addresses);
+    variables.extend(deploy::function_variables(&table.variables, &memory.outputs, &parameters));
+    if addresses.emulator {
+        watch::start(project, state, &tools, &memory, &variables, &http).await?;
+    } else {
+        deploy::api_answers(&http, &addresses, state).await?;
+        engine::check_log(state)?;
+    }
 
-    let known = env_file::read(&state.env_file()).unwrap_or_default().remove("MILLRACE_API_KEY");
+    let known = env_file::read(&state.env_file()).unwrap_or_default().remove(KEY);
     let key = match known {
         Some(key) if deploy::key_opens(&http, &addresses, &key).await? => key,
         _ => {
@@ -69,19 +93,19 @@ pub(crate) async fn up(
             deploy::make_key(dynamodb, &memory.outputs).await?
         }
     };
-    let mut variables = variables(state, &memory, &addresses, key);
-    let table = Table::read(project)?;
-    variables.extend(deploy::function_variables(&table.variables, &memory.outputs, &parameters));
+    variables.insert(KEY.to_owned(), key);
     env_file::write(&state.env_file(), &variables).context("local.env cannot be written")?;
     Ok(variables)
 }
 
-/// Name and ports: what runs, else what was asked for, else what it had before, else the defaults.
-fn plan(state: &StateDir, options: &UpOptions) -> anyhow::Result<Memory> {
+/// Name, place and ports: what runs, else what was asked for, else what it had before, else the defaults.
+pub(super) fn plan(state: &StateDir, options: &UpOptions) -> anyhow::Result<Memory> {
     let mut memory = state.memory();
     let runs = |name| matches!(process::find(state, name), Found::Running(_));
-    let running = runs(engine::ENGINE) || runs(engine::MAILBOX);
-    let mut differs = running && memory.name != options.name;
+    let running = runs(engine::ENGINE) || runs(engine::MAILBOX) || runs(engine::WATCH);
+    let place = (&options.endpoint, &options.ses_address);
+    let elsewhere = place != (&memory.endpoint, &memory.ses_address);
+    let mut differs = running && (memory.name != options.name || elsewhere);
     let ports = [
         (&mut memory.engine_port, options.engine_port, ENGINE_PORT),
         (&mut memory.mailbox_port, options.mailbox_port, MAILBOX_PORT),
@@ -101,7 +125,16 @@ fn plan(state: &StateDir, options: &UpOptions) -> anyhow::Result<Memory> {
         }
     }
     if differs {
-        bail!("the system that runs has another name or other ports: `millrace local down` first");
+        bail!("the system that runs has another name, place or other ports: `millrace local down` first");
+    }
+    match options.watch_port {
+        0 if memory.watch_port != 0 && (runs(engine::WATCH) || !options.free_ports || is_free(memory.watch_port)) => {}
+        0 if options.free_ports => memory.watch_port = free_port().context("no port of 127.0.0.1 is free")?,
+        0 => memory.watch_port = WATCH_PORT,
+        asked if runs(engine::WATCH) && asked != memory.watch_port => {
+            bail!("cargo lambda watch runs on port {}: `millrace local down` first", memory.watch_port);
+        }
+        asked => memory.watch_port = asked,
     }
     if options.proxy && memory.proxy_port == 0 {
         if running {
@@ -109,18 +142,19 @@ fn plan(state: &StateDir, options: &UpOptions) -> anyhow::Result<Memory> {
         }
         memory.proxy_port = free_port().context("no port of 127.0.0.1 is free")?;
     }
-    if memory.name != options.name {
+    if memory.name != options.name || elsewhere {
         memory.name.clone_from(&options.name);
+        memory.endpoint.clone_from(&options.endpoint);
+        memory.ses_address = options.ses_address;
         memory.deployed = None;
     }
     Ok(memory)
 }
 
-fn variables(state: &StateDir, memory: &Memory, addresses: &Addresses, key: String) -> BTreeMap<String, String> {
+fn variables(state: &StateDir, memory: &Memory, addresses: &Addresses) -> BTreeMap<String, String> {
     let mut variables = addresses.aws();
     let own = [
         ("MILLRACE_API_URL", addresses.api.clone()),
-        ("MILLRACE_API_KEY", key),
         ("MILLRACE_MAILBOX_URL", addresses.mailbox.clone()),
         ("MILLRACE_STACK", memory.name.clone()),
         ("MILLRACE_STATE_DIR", state.root().to_string_lossy().into_owned()),

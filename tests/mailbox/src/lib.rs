@@ -2,7 +2,7 @@
 //! JSON to tests, and tells the feedback queue what becomes of each mail as SES would: with the addresses of SES's
 //! simulator, the account's suppression list, and faults on request.
 //!
-//! It is a stand-in for a laptop and for tests: it checks no signature, delivers nothing, and listens on loopback only.
+//! It is a stand-in for a laptop and for tests: it checks no signature, delivers nothing, and shows mails on loopback only.
 //!
 //! ```text
 //! ses.rs       the protocol: what SendEmail accepts, refuses and answers      raw.rs  MIME messages
@@ -65,6 +65,11 @@ impl App {
             pages: Arc::new(pages::Pages::new()),
         }
     }
+}
+
+/// The protocol of SES alone, for who may send mails and not read them.
+pub fn ses_router(app: App) -> Router {
+    Router::new().nest("/v2", ses::routes()).with_state(app)
 }
 
 /// Every route of the mailbox.

@@ -1,13 +1,13 @@
 //! `millrace-mailbox`: reads its options, opens the store, starts the feedback task and serves.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use millrace_mailbox::{App, Feedback, Store, router};
+use millrace_mailbox::{App, Feedback, Store, router, ses_router};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -29,6 +29,11 @@ struct Options {
     #[arg(long, default_value_t = 0)]
     port: u16,
 
+    /// Another address of this machine, on which SES alone answers: for functions in containers, which reach their host by the
+    /// gateway of their network. Mails are read on 127.0.0.1 only.
+    #[arg(long, value_name = "ADDRESS", value_parser = one_address)]
+    ses_address: Option<IpAddr>,
+
     /// Endpoint of the local AWS engine, where the feedback queue is.
     #[arg(long, value_name = "URL", requires = "feedback_queue_url")]
     engine_url: Option<String>,
@@ -48,6 +53,15 @@ struct Options {
     /// Least level that is logged, on standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     log_level: tracing::Level,
+}
+
+/// An address that is not all of this machine's.
+fn one_address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => Err("every network would reach it: name one address".to_owned()),
+        Ok(address) => Ok(address),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -71,7 +85,15 @@ async fn main() -> anyhow::Result<()> {
 
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
-    let url = format!("http://{}", listener.local_addr()?);
+    let own = listener.local_addr()?;
+    let for_containers = match options.ses_address {
+        None => None,
+        Some(address) => {
+            let address = SocketAddr::from((address, own.port()));
+            Some(TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?)
+        }
+    };
+    let url = format!("http://{own}");
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stopped = async move {
@@ -82,11 +104,16 @@ async fn main() -> anyhow::Result<()> {
         stopped.await;
         told.send_replace(true);
     });
-    let mut also = tell.clone();
-    let served = axum::serve(listener, router(App::new(store, feedback))).with_graceful_shutdown(async move {
+    let end = || {
+        let mut tell = tell.clone();
         // An error means the sender is gone, which it is only after it told us.
-        let _ = also.wait_for(|told| *told).await;
-    });
+        async move { tell.wait_for(|told| *told).await.map(|_| ()).unwrap_or_default() }
+    };
+    let app = App::new(store, feedback);
+    if let Some(listener) = for_containers {
+        tokio::spawn(axum::serve(listener, ses_router(app.clone())).with_graceful_shutdown(end()).into_future());
+    }
+    let served = axum::serve(listener, router(app)).with_graceful_shutdown(end());
 
     let mut out = std::io::stdout();
     writeln!(out, "{}", serde_json::json!({ "url": url }))?;

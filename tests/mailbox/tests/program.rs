@@ -21,9 +21,14 @@ struct Mailbox {
 
 impl Mailbox {
     fn start(state: &Path) -> Self {
+        Self::with(state, &[])
+    }
+
+    fn with(state: &Path, more: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_millrace-mailbox"))
             .arg("--state")
             .arg(state)
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -131,4 +136,25 @@ async fn the_ses_client_sends_and_a_killed_mailbox_keeps_what_it_accepted() {
     let pid = Pid::from_raw(mailbox.process.id().try_into().unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
     assert!(mailbox.process.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn containers_may_send_mails_and_not_read_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut mailbox = Mailbox::with(&folder.path().join("mails.jsonl"), &["--ses-address", "127.0.0.2"]);
+    let own = mailbox.url.clone();
+    mailbox.url = own.replace("127.0.0.1", "127.0.0.2");
+    mailbox.client().get_account().send().await.unwrap();
+    for path in ["/", "/messages", "/health"] {
+        // As a page that names the host it wants to read would ask.
+        let asked = reqwest::Client::new().get(format!("{}{path}", mailbox.url)).header("host", "127.0.0.1");
+        assert_eq!(asked.send().await.unwrap().status(), 404, "{path}");
+    }
+    mailbox.url = own;
+    assert_eq!(mailbox.get("/messages/counts").await, json!({}));
+
+    let program = || Command::new(env!("CARGO_BIN_EXE_millrace-mailbox"));
+    let everywhere = program().args(["--ses-address", "0.0.0.0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&everywhere.stderr).into_owned();
+    assert!(!everywhere.status.success() && said.contains("name one address"), "{said}");
 }
