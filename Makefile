@@ -7,7 +7,7 @@ SAM_HOME := $(CURDIR)/.millrace/home
 .PHONY: help up up-localstack dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Install tools, build, start engine and mailbox, deploy, make an API key
 	@$(MILLRACE) local up

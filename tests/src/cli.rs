@@ -18,7 +18,8 @@ pub struct Ran {
 }
 
 /// The command line that was built with the tests: it has brought their stack up.
-fn program() -> PathBuf {
+#[must_use]
+pub fn program() -> PathBuf {
     let own = std::env::current_exe().expect("the test's own path");
     let folder = own.parent().and_then(|deps| deps.parent()).expect("the folder of the programs");
     folder.join("millrace")

@@ -5,6 +5,8 @@ use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -28,6 +30,18 @@ pub fn of(function: &str) -> Vec<Pid> {
             matches.then(|| Pid::from_raw(pid))
         })
         .collect()
+}
+
+/// The processes of a local system, by the folder of its state: those whose arguments or environment name it.
+#[must_use]
+pub fn of_system(state: &Path) -> Vec<Pid> {
+    let state = state.as_os_str().as_bytes();
+    let names = |text: Vec<u8>| text.windows(state.len()).any(|part| part == state);
+    let folders = fs::read_dir("/proc").expect("/proc").flatten();
+    let processes = folders.filter_map(|folder| Some((folder.file_name().to_str()?.parse().ok()?, folder.path())));
+    let of_it = processes
+        .filter(|(_, folder)| ["cmdline", "environ"].iter().any(|file| fs::read(folder.join(file)).is_ok_and(names)));
+    of_it.map(|(pid, _)| Pid::from_raw(pid)).collect()
 }
 
 /// Ends every process of this function as a power cut does. Gives their number.

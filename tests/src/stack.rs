@@ -74,6 +74,14 @@ impl Stack {
     }
 
     fn try_from_env() -> anyhow::Result<Self> {
+        Self::of(variable)
+    }
+
+    /// The stack that these variables name, as `local.env` holds them.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn of(variable: impl Fn(&str) -> anyhow::Result<String>) -> anyhow::Result<Self> {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();

@@ -14,6 +14,7 @@ mod jobs;
 mod lanes;
 mod letters;
 mod limits;
+mod localstack;
 mod mail_events;
 mod mail_storm;
 mod operator;
