@@ -613,6 +613,28 @@ fn tools_are_pinned() {
 }
 
 #[test]
+fn localstack_is_pinned_and_reached_from_this_machine_alone() {
+    let text = fs::read_to_string(root().join("infra/local/compose.yaml")).unwrap();
+    let compose: Value = serde_norway::from_str(&text).unwrap();
+    let (service, network) = (&compose["services"]["localstack"], &compose["networks"]["millrace"]);
+    // The last one without a licence.
+    assert_eq!(service["image"], "localstack/localstack:4.14.0");
+    for port in list(&service["ports"]) {
+        assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{port:?}");
+    }
+    assert_eq!(service["environment"]["LAMBDA_DOCKER_NETWORK"], network["name"]);
+    // The functions find the mailbox where `make up-localstack` has it answer.
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let set = |name: &str| {
+        let line = makefile.lines().find_map(|line| line.strip_prefix(&format!("{name} ?= ")));
+        line.unwrap_or_else(|| panic!("the Makefile sets no {name}"))
+    };
+    assert_eq!(network["ipam"]["config"][0]["gateway"], set("GATEWAY"));
+    let published = format!("{}:4566", set("ENDPOINT").trim_start_matches("http://"));
+    assert_eq!(list(&service["ports"]), [&Value::from(published)]);
+}
+
+#[test]
 fn a_payload_outlives_the_job_that_needs_it() {
     let template = template();
     let rules = list(&template["Resources"]["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]);

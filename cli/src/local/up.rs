@@ -54,7 +54,10 @@ pub(crate) async fn up(
         engine::start_engine(state, &tools, &memory, BTreeMap::new(), &http).await?
     };
     if lost && memory.deployed.take().is_some() {
-        step(engine::ENGINE, "has lost what it had: the stack is deployed anew");
+        step(
+            if addresses.emulator { "emulator" } else { engine::ENGINE },
+            "has lost what it had: the stack is deployed anew",
+        );
     }
     if memory.mailbox.as_ref() != Some(&build.mailbox_fingerprint) {
         engine::stop_mailbox(state).await?;
