@@ -216,4 +216,19 @@ mod tests {
         assert!(planned(&state, &["--name", "one"]).unwrap().deployed.is_some());
         assert!(planned(&state, &["--name", "two"]).unwrap().deployed.is_none());
     }
+
+    #[test]
+    fn another_place_is_another_deployment() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::create(folder.path()).unwrap();
+        let (deployed, place) = (Some("x".to_owned()), ["--endpoint", "http://127.0.0.1:4566"]);
+        state.remember(&Memory { deployed, ..planned(&state, &place).unwrap() }).unwrap();
+        let again = planned(&state, &place).unwrap();
+        assert_eq!((again.endpoint.as_deref(), again.watch_port), (Some(place[1]), WATCH_PORT));
+        assert!(again.deployed.is_some());
+        assert!(planned(&state, &[]).unwrap().deployed.is_none());
+        let for_containers = [place.as_slice(), &["--ses-address", "172.31.87.1"]].concat();
+        assert!(planned(&state, &for_containers).unwrap().deployed.is_none());
+        assert!(planned(&state, &["--ses-address", "172.31.87.1"]).is_err(), "the engine's functions need none");
+    }
 }
