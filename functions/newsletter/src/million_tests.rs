@@ -16,6 +16,7 @@ use millrace::domain::token::{TOKEN_KEY_BYTES, TokenKey, Tokens};
 use millrace::letters::{self, Letters};
 use millrace::ports::{CampaignView, Campaigns, Clock};
 use millrace::testing::builders::{draft, letter};
+use millrace::testing::prices;
 use millrace::testing::{
     Faults, MemoryAccount, MemoryBlobs, MemoryCampaigns, MemoryPace, MemoryQueue, MemorySuppressions, VirtualClock,
 };
@@ -27,9 +28,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// Of `infra/functions.json`: the sending workers at work at the same time, and the events in one batch.
-const WORKERS: usize = 10;
-const EVENTS: usize = 100;
+/// How a function's queue is read, as it is deployed: `batch` or `concurrency`.
+fn deployed(function: &str, setting: &str) -> usize {
+    let table: serde_json::Value = serde_json::from_str(include_str!("../../../infra/functions.json")).unwrap();
+    let row = table["functions"].as_array().unwrap().iter().find(|row| row["name"] == function).unwrap();
+    row["trigger"]["queue"][setting].as_u64().unwrap() as usize
+}
+
 /// How long an invocation may take.
 const INVOCATION: Duration = Duration::from_secs(60);
 /// The most that an invocation may hold: a quarter of the smallest function's memory.
@@ -212,8 +217,9 @@ impl Run {
     }
 
     async fn hear(&self) {
+        let events = deployed("feedback", "batch");
         loop {
-            let heard = self.post.receive(EVENTS);
+            let heard = self.post.receive(events);
             if heard.is_empty() {
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 continue;
@@ -241,7 +247,7 @@ impl Run {
                 tokio::time::sleep(Duration::from_secs(60)).await;
             }
         };
-        let workers = futures::future::join_all((0..WORKERS).map(|_| self.work()));
+        let workers = futures::future::join_all((0..deployed("newsletter", "concurrency")).map(|_| self.work()));
         tokio::select! {
             () = ticks => {}
             () = freeze => {}
@@ -278,11 +284,11 @@ impl Run {
         let invocations = of("a chunk") + of("events") + of("a tick") + of("a freeze");
         let seconds =
             of("a chunk") * (MAX_RECIPIENTS as f64 / self.rate + 0.3) + of("events") * 0.5 + of("a tick") * 5.0;
-        writes * 0.625e-6
-            + reads * 0.125e-6
-            + messages * 0.5e-6
-            + invocations * (0.2e-6 + 0.7e-6 * 0.5)
-            + seconds * 0.25 * 0.000_013_333_4
+        writes * prices::WRITE_UNIT
+            + reads * prices::READ_UNIT
+            + messages * prices::SQS_REQUEST
+            + invocations * prices::INVOCATION
+            + seconds * 0.25 * prices::LAMBDA_GB_SECOND
     }
 }
 
@@ -318,7 +324,7 @@ async fn campaign_at(rate: f64) {
          memory at most: {}; calls: {calls:?}",
         (took / ideal - 1.0) * 100.0,
         run.dollars(),
-        readers as f64 * 0.1e-3,
+        readers as f64 * prices::MAIL,
         held.join(", "),
     ));
     assert!(memory.values().all(|most| *most < MOST_MEMORY), "{memory:?}");

@@ -19,6 +19,7 @@ mod mail;
 mod outbox;
 mod pace;
 mod people;
+pub mod prices;
 mod queue;
 mod schedules;
 mod sign_ups;
