@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up up-localstack dev down status demo logs template new-worker build deploy check test test-unit test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
+.PHONY: help up up-localstack dev down status demo logs template new-worker build deploy check test test-unit test-infra test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,7 +63,14 @@ check: ## Format and lints
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --test e2e -- -D warnings
 
-test: test-unit lint-infra test-cdk test-e2e test-api bench-cost ## All tests; installs what they need
+# Side by side is what keeps one core busy and another idle: installing and linting beside tests, one small stack beside another.
+test: ## All tests; installs what they need
+	$(MAKE) --jobs=2 test-unit test-infra
+	$(MAKE) test-e2e
+	$(MAKE) --jobs=2 test-api bench-cost
+
+test-infra: lint-infra
+	@$(MAKE) test-cdk
 
 test-unit: ## Unit, property and in-memory tests
 	cargo test --workspace
