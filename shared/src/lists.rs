@@ -64,4 +64,6 @@ fn has_time(attempt: &Attempt, began: jiff::Timestamp) -> bool {
 }
 
 #[cfg(test)]
+mod million_tests;
+#[cfg(test)]
 mod tests;

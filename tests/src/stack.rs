@@ -4,6 +4,7 @@ use anyhow::{Context as _, bail};
 use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
 use millrace::aws::{Aws, Keys, S3Blobs, SqsQueue};
 use millrace::domain::{id::Tenant, key::Scope};
+use millrace::telemetry::Metric;
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use std::env;
@@ -265,6 +266,40 @@ impl Stack {
     /// How often each fault of mails has happened since they were asked for.
     pub async fn mail_faults_happened(&self) -> Value {
         self.ask(self.http.get(format!("{}/faults", self.mailbox))).await.body["happened"].take()
+    }
+
+    /// What a deployed function has counted as this metric, by the lines of its log in CloudWatch's embedded format.
+    ///
+    /// # Panics
+    /// When the log cannot be read.
+    pub async fn counted(&self, function: &str, metric: Metric) -> u64 {
+        let url = variable("AWS_ENDPOINT_URL").expect("a stack that is up");
+        let (mut sum, mut next) = (0, Value::Null);
+        loop {
+            let mut asked = json!({"logGroupName": format!("/aws/lambda/{}-{function}", self.name)});
+            if next.is_string() {
+                asked["nextToken"] = next;
+            }
+            let request = self.http.post(&url).header("authorization", credential("logs"));
+            let request = request.header("x-amz-target", "Logs_20140328.FilterLogEvents").json(&asked);
+            let page = self.ask(request.header("content-type", "application/x-amz-json-1.1")).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+            let lines =
+                page.body["events"].as_array().into_iter().flatten().filter_map(|event| event["message"].as_str());
+            let metrics = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let of_stack = metrics.filter(|line| {
+                let described = &line["_aws"]["CloudWatchMetrics"][0];
+                described["Namespace"] == Metric::NAMESPACE
+                    && described["Metrics"][0]["Name"] == metric.name()
+                    && described["Dimensions"] == json!([["Stack"]])
+                    && line["Stack"] == self.name.as_str()
+            });
+            sum += of_stack.filter_map(|line| line[metric.name()].as_u64()).sum::<u64>();
+            next = page.body["nextToken"].clone();
+            if next.is_null() {
+                return sum;
+            }
+        }
     }
 
     /// A request to the API of a service of AWS, as an operator makes it.

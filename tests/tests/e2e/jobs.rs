@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 use millrace::ports::{Message, Queue};
+use millrace::telemetry::Metric;
 use millrace_tests::{Inside, Stack, stack::until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -80,11 +81,16 @@ async fn progress_is_seen_while_a_job_runs() {
 }
 
 #[tokio::test]
-async fn a_permanent_failure_is_dead_at_once() {
+async fn a_permanent_failure_is_dead_at_once_and_counted() {
     let (_gate, stack) = (super::shared().await, Stack::from_env());
+    let before = stack.counted("echo", Metric::JobsDead).await;
     let id = stack.echo(json!({"fail": "permanent"}), json!({"max_attempts": 9})).await;
     let job = stack.final_job(&id).await;
     assert_eq!((job.str("/state"), job.number("/attempt"), job.str("/error/class")), ("dead", 1, "permanent"));
+    until("a line that the alarm of dead jobs counts", async || {
+        (stack.counted("echo", Metric::JobsDead).await > before).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

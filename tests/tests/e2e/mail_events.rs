@@ -3,6 +3,7 @@
 use super::campaign_run::{act, recipients};
 use super::campaigns::{audience, campaign, finished, newsletter};
 use jiff::Timestamp;
+use millrace::telemetry::Metric;
 use millrace_tests::{Answer, Stack, stack::until};
 use serde_json::json;
 
@@ -98,6 +99,7 @@ async fn a_lost_answer_is_settled_by_the_events_and_without_them_listed() {
     assert_eq!(happened["drop_answer"], 5);
     assert!(["reorder", "repeat", "delay"].iter().all(|fault| happened[fault].as_u64() > Some(0)), "{happened}");
 
+    let before = stack.counted("clock", Metric::RecipientsUnknown).await;
     let held = json!({
         "newsletter": newsletter, "subject": "x", "body": {"html": include_str!("../../../events/letter.html")},
         "send": {"when": "now"}, "uncertain": "hold"
@@ -109,6 +111,10 @@ async fn a_lost_answer_is_settled_by_the_events_and_without_them_listed() {
     stack.mail_faults(&json!({})).await;
     assert_eq!(counts(&account, ["sent", "unknown", "delivered"]), [15, 5, 0], "{}", account.text);
     assert_eq!(recipients(&stack, &held, "unknown").await.len(), 5);
+    until("lines that the alarm of unknown recipients counts", async || {
+        (stack.counted("clock", Metric::RecipientsUnknown).await >= before + 5).then_some(())
+    })
+    .await;
     all_one(&held).await;
 }
 
