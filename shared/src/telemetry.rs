@@ -45,11 +45,13 @@ pub enum Metric {
     JobsDead,
     /// Recipients of campaigns of whom it is not known, and will not be, whether SES took their mail.
     RecipientsUnknown,
+    /// Percent of SES's daily quota that the account has used, while a campaign is under way.
+    MailQuotaUsed,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::JobsDead, Self::RecipientsUnknown];
+    pub const ALL: [Self; 3] = [Self::JobsDead, Self::RecipientsUnknown, Self::MailQuotaUsed];
     /// CloudWatch's namespace of the metrics; their only dimension is `Stack`.
     pub const NAMESPACE: &'static str = "Millrace";
 
@@ -59,12 +61,21 @@ impl Metric {
         match self {
             Self::JobsDead => "JobsDead",
             Self::RecipientsUnknown => "RecipientsUnknown",
+            Self::MailQuotaUsed => "MailQuotaUsed",
+        }
+    }
+
+    /// CloudWatch's name of its unit.
+    fn unit(self) -> &'static str {
+        match self {
+            Self::JobsDead | Self::RecipientsUnknown => "Count",
+            Self::MailQuotaUsed => "Percent",
         }
     }
 }
 
 /// Counts, by a line in CloudWatch's [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html):
-/// no call is made. Outside a deployed function nothing is written.
+/// no call is made. Nothing is written of zero, nor outside a deployed function.
 pub fn count(metric: Metric, number: u64) {
     if number == 0 {
         return;
@@ -81,7 +92,7 @@ fn metric_line(metric: Metric, number: u64, stack: &str, at: jiff::Timestamp) ->
             "CloudWatchMetrics": [{
                 "Namespace": Metric::NAMESPACE,
                 "Dimensions": [["Stack"]],
-                "Metrics": [{ "Name": metric.name(), "Unit": "Count" }],
+                "Metrics": [{ "Name": metric.name(), "Unit": metric.unit() }],
             }],
         },
         // Lambda drops the lines below the function's log level, and a metric must not depend on that.

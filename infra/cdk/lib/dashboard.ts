@@ -32,6 +32,16 @@ export class Monitoring extends Construct {
       metric: "RecipientsUnknown",
       threshold: 1,
     });
+    alarm(this, "MailQuotaAlarm", settings, stackName, {
+      ...own,
+      name: "mail-quota",
+      description:
+        "80 % of SES's daily quota are used; at 85 % campaigns pause until there is room again, and the rest is for single mails. " +
+        "Ask AWS for a higher quota, or send less in a day.",
+      metric: "MailQuotaUsed",
+      statistic: "Maximum",
+      threshold: 80,
+    });
     const mails = { namespace: "AWS/SES", statistic: "Average", period: 3_600, when: ">", missing: "ignore" } as const;
     alarm(this, "BouncesAlarm", settings, stackName, {
       ...mails,

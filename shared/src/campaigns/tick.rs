@@ -125,6 +125,7 @@ impl Keeper {
             errors += 1;
         };
         let account = account.map_err(&mut warn).ok();
+        telemetry::count(Metric::MailQuotaUsed, account.and_then(|account| account.used_percent()).unwrap_or(0));
         let line = before.map_err(&mut warn).unwrap_or_default();
         (Known { now, account, line }, errors)
     }

@@ -47,6 +47,13 @@ impl Account {
         Some(left.max(0.0) as u64)
     }
 
+    /// How much of the daily quota is used, in whole percent; `None` when there is no quota.
+    #[must_use]
+    pub fn used_percent(&self) -> Option<u64> {
+        let most = self.max_24_hours.filter(|most| *most > 0.0)?;
+        Some((self.sent_24_hours * 100.0 / most) as u64)
+    }
+
     /// Whether there is room enough again to go on after the quota was used up: a chunk, or a tenth of a small quota.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -76,8 +83,10 @@ mod tests {
         let used_up = Account { sent_24_hours: 801.0, ..account };
         assert_eq!((used_up.left(), used_up.has_room()), (Some(49), false));
         assert_eq!(Account { sent_24_hours: 900.0, ..account }.left(), Some(0));
+        assert_eq!((account.used_percent(), used_up.used_percent()), (Some(80), Some(80)));
+        assert_eq!(Account { max_24_hours: Some(0.0), ..account }.used_percent(), None);
         let unlimited = Account { max_24_hours: None, ..account };
-        assert_eq!((unlimited.left(), unlimited.has_room()), (None, true));
+        assert_eq!((unlimited.left(), unlimited.has_room(), unlimited.used_percent()), (None, true, None));
         assert_eq!(Account { max_send_rate: 0.0, ..account }.ceiling(), SendRate::MIN);
     }
 }
