@@ -4,7 +4,7 @@ MILLRACE := cargo run --bin millrace --
 SAM_HOME := $(CURDIR)/.millrace/home
 
 .DEFAULT_GOAL := help
-.PHONY: help up up-localstack dev down status demo logs template new-worker build deploy check test test-unit test-infra test-e2e test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
+.PHONY: help up up-localstack dev down status demo logs template new-worker build deploy check test test-unit test-infra test-e2e prove test-dev test-api test-cdk synth bench-cold bench-cost bench-letters lint-infra deny advisories
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,7 +76,7 @@ test-unit: ## Unit, property and in-memory tests
 	cargo test --workspace
 
 # What a killed process had in hand comes again after the visibility timeout; events are waited for longer than that.
-test-e2e: ## Tests on a stack of their own, beside a running `make up`
+test-e2e: infra/cdk/node_modules/.installed ## Tests on a stack of their own, beside a running `make up`
 	@$(MILLRACE) local exec --state-dir .millrace/test --name millrace-test --free-ports --proxy \
 		--param WorkerTimeout=10 --param VisibilityTimeout=15 --param SettleSeconds=20 --param EventBus=default \
 		-- cargo test --workspace --test e2e
@@ -84,6 +84,12 @@ test-e2e: ## Tests on a stack of their own, beside a running `make up`
 test-dev: ## `make dev` in a copy of the project: a handler is edited, the next job runs the new code. Not part of `make test`
 	@$(MILLRACE) local tools
 	cargo test --workspace --test dev
+
+READERS ?= 1000000
+LINES ?= 1000000
+prove: ## What `make test` does with fewer: campaigns to a million at three rates, a list of a million lines. An hour or more
+	MILLRACE_READERS=$(READERS) cargo test --workspace --bin newsletter million
+	MILLRACE_LINES=$(LINES) cargo test --workspace --lib long_list
 
 SEED ?= 1
 test-api: ## The API driven by its own document, with good and bad requests; SEED=1 repeats them

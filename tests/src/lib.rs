@@ -3,7 +3,9 @@
 //! The stack is named by the environment that `millrace local exec` gives the command it runs.
 
 pub mod cli;
+pub mod emulator;
 pub mod processes;
 pub mod stack;
 
+pub use emulator::Emulator;
 pub use stack::{Answer, Inside, Stack};

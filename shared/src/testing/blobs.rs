@@ -8,10 +8,24 @@ use std::time::Duration;
 
 type Parts = BTreeMap<u16, Vec<u8>>;
 
+/// A blob with its tag, made once: long files are read in many ranges.
+struct Blob {
+    body: Vec<u8>,
+    tag: String,
+}
+
+impl From<Vec<u8>> for Blob {
+    fn from(body: Vec<u8>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        body.hash(&mut hasher);
+        Self { body, tag: format!("{:x}", hasher.finish()) }
+    }
+}
+
 /// Blobs in memory, whole and in parts.
 #[derive(Clone, Default)]
 pub struct MemoryBlobs {
-    items: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
+    items: Arc<Mutex<BTreeMap<String, Blob>>>,
     uploads: Arc<Mutex<BTreeMap<String, Parts>>>,
     /// What goes wrong with each call.
     pub faults: Faults,
@@ -34,7 +48,7 @@ impl Blobs for MemoryBlobs {
             if items.contains_key(key) {
                 PutBlob::Exists
             } else {
-                items.insert(key.to_owned(), body);
+                items.insert(key.to_owned(), body.into());
                 PutBlob::New
             }
         };
@@ -44,24 +58,18 @@ impl Blobs for MemoryBlobs {
 
     async fn put(&self, key: &str, body: Vec<u8>, _content_type: &str) -> Result<(), PortError> {
         self.faults.before("put").await?;
-        self.items.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), body);
+        self.items.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), body.into());
         self.faults.after("put").await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, PortError> {
         self.faults.before("get").await?;
-        Ok(self.items.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned())
+        Ok(self.items.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(|blob| blob.body.clone()))
     }
 
     async fn url(&self, key: &str, valid: Duration) -> Result<String, PortError> {
         Ok(format!("memory://{key}?valid={}", valid.as_secs()))
     }
-}
-
-fn tag_of(body: &[u8]) -> String {
-    let mut hasher = DefaultHasher::new();
-    body.hash(&mut hasher);
-    format!("{:x}", hasher.finish())
 }
 
 fn no_upload() -> PortError {
@@ -73,18 +81,18 @@ impl Files for MemoryBlobs {
     async fn find(&self, key: &str) -> Result<Option<Found>, PortError> {
         self.faults.before("find").await?;
         let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(items.get(key).map(|body| Found { size: body.len() as u64, tag: tag_of(body) }))
+        Ok(items.get(key).map(|blob| Found { size: blob.body.len() as u64, tag: blob.tag.clone() }))
     }
 
     async fn read(&self, key: &str, tag: &str, from: u64, len: u64) -> Result<Vec<u8>, PortError> {
         self.faults.before("read").await?;
         let items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
-        let body = items.get(key).ok_or_else(|| PortError::Refused(anyhow::anyhow!("there is no such blob")))?;
-        if tag_of(body) != tag {
+        let blob = items.get(key).ok_or_else(|| PortError::Refused(anyhow::anyhow!("there is no such blob")))?;
+        if blob.tag != tag {
             return Err(PortError::Refused(anyhow::anyhow!("the blob was replaced")));
         }
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let rest = body.get(from..).filter(|rest| !rest.is_empty());
+        let rest = blob.body.get(from..).filter(|rest| !rest.is_empty());
         let rest = rest.ok_or_else(|| PortError::Refused(anyhow::anyhow!("the blob is not so long")))?;
         Ok(rest[..rest.len().min(usize::try_from(len).unwrap_or(usize::MAX))].to_vec())
     }
@@ -126,7 +134,7 @@ impl Files for MemoryBlobs {
             })
         };
         if let Some(whole) = whole {
-            self.items.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), whole);
+            self.items.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), whole.into());
         }
         self.faults.after("complete").await
     }

@@ -3,60 +3,14 @@
 
 use anyhow::Context as _;
 use millrace_tests::cli::{millrace, program};
-use millrace_tests::{Stack, processes, stack::until};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use millrace_tests::{Emulator, Stack, processes};
 use serde_json::json;
-use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// No others: the template must not ask for what LocalStack has only with a licence, or keeps without acting on it.
 const SERVICES: &str = "cloudformation,dynamodb,events,iam,lambda,logs,monitoring,s3,sqs,sts";
-
-/// An emulator of AWS that no `millrace local` has started.
-struct Emulator {
-    process: Child,
-    url: String,
-}
-
-impl Emulator {
-    async fn start(folder: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
-        let (url, port) = (format!("http://{free}"), free.port().to_string());
-        let path = |name: &str| {
-            fs::create_dir_all(folder.join(name)).expect("a folder");
-            folder.join(name)
-        };
-        let log = File::create(folder.join("emulator.log")).expect("a log");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the clone");
-        let process = Command::new(root.join(".millrace/engine/bin/ministack"))
-            .env_clear()
-            .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LANG", "C.UTF-8"), ("SERVICES", SERVICES)])
-            .envs([("GATEWAY_PORT", port.as_str()), ("AWS_ENDPOINT_URL", &url), ("BIND_HOST", "127.0.0.1")])
-            .envs([("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
-            .envs([("AUTH", "true"), ("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0")])
-            .envs([("HOME", path("home")), ("TMPDIR", path("tmp")), ("DOCKER_HOST", path("no-docker"))])
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("the emulator");
-        until("the emulator", async || TcpStream::connect(free).ok()).await;
-        Self { process, url }
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        // Its functions are in its group.
-        let group = Pid::from_raw(self.process.id().try_into().expect("a pid"));
-        let _ = killpg(group, Signal::SIGKILL);
-        let _ = self.process.wait();
-    }
-}
 
 /// A local system, taken down whatever happens.
 struct System(PathBuf);
@@ -72,7 +26,10 @@ async fn a_system_comes_up_on_an_emulator_without_http_api_and_ses() {
     // Alone: it builds, and takes the functions' programs away for a moment.
     let _gate = super::alone().await;
     let own = PathBuf::from(std::env::var("MILLRACE_STATE_DIR").expect("a stack that is up"));
-    let (state, emulator) = (own.join("data/beside"), Emulator::start(&own.join("data")).await);
+    let (state, emulator) = (
+        own.join("data/beside"),
+        Emulator::start(&own.join("data"), &[("SERVICES", SERVICES), ("AUTH", "true")]).await,
+    );
     let system = System(state.clone());
     let folder = state.to_str().expect("a path");
     let up = async |endpoint: &str| {

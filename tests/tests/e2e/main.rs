@@ -7,6 +7,7 @@ mod attempts;
 mod bulk_retry;
 mod campaign_run;
 mod campaigns;
+mod cdk;
 mod conformance;
 mod crashes;
 mod job_operations;
