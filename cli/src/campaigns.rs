@@ -212,6 +212,10 @@ fn show(campaign: &Value, json: bool) -> anyhow::Result<()> {
     let counts: Vec<_> =
         counts.filter(|(_, count)| **count != json!(0)).map(|(name, count)| format!("{name} {count}")).collect();
     line(format_args!("  recipients     {} ({})", campaign["total"], counts.join(", ")))?;
+    for name in ["opens", "clicks"].into_iter().filter(|name| campaign[*name].is_object()) {
+        let hits = &campaign[name];
+        line(format_args!("  {name:<14} people {}, machines {}", hits["people"], hits["machines"]))?;
+    }
     for name in ["newsletter", "created_at", "started_at", "opens_at", "finished_at"] {
         if !text(name).is_empty() {
             line(format_args!("  {name:<14} {}", text(name)))?;

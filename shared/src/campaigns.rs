@@ -5,11 +5,13 @@
 mod advance;
 mod dispatch;
 mod hear;
+mod hits;
 mod tick;
 
 pub use advance::{Advanced, Planner};
 pub use dispatch::{Dispatched, Dispatcher};
 pub use hear::{Heard, Listener};
+pub use hits::{HeardHit, HitCounter};
 pub use tick::{Keeper, Ticked};
 
 use crate::domain::account::Account;

@@ -32,8 +32,10 @@ pub const DEAD_LETTER_QUEUE_URL: &str = "DEAD_LETTER_QUEUE_URL";
 pub const PUBLIC_URL: &str = "PUBLIC_URL";
 /// From header of single mails: an address or `Name <address>`, verified with SES.
 pub const MAIL_SENDER: &str = "MAIL_SENDER";
-/// SES configuration set of all mail. Empty: none, and then no events arrive.
+/// SES configuration set of all mail that is not tracked. Empty: none, and then no events arrive.
 pub const MAIL_CONFIGURATION_SET: &str = "MAIL_CONFIGURATION_SET";
+/// SES configuration set of the mails whose opens and clicks are tracked. Empty: that of the others, and nothing is tracked.
+pub const MAIL_TRACKED_CONFIGURATION_SET: &str = "MAIL_TRACKED_CONFIGURATION_SET";
 /// Newsletter mails per second over all campaigns, at most; 0 is as many as SES allows, less the part that is kept for
 /// single mails.
 pub const SEND_RATE: &str = "SEND_RATE";

@@ -174,6 +174,7 @@ impl Ready {
             html: rendered.html,
             headers,
             tags,
+            tracked: false,
         })
     }
 
@@ -182,6 +183,19 @@ impl Ready {
         let list = self.head.newsletter.as_str().replace('_', "-");
         format!("<{list}.{}>", self.head.from.address.domain())
     }
+}
+
+/// The mail as one whose opens and clicks SES tracks. Its links that unsubscribe and that lead to the archive are left as they
+/// are, by the attribute [`ses:no-track`](https://docs.aws.amazon.com/ses/latest/dg/faqs-metrics.html): who leaves must not
+/// have to pass by a tracker. This looks at the links as they are rendered, so whatever expression they were written with;
+/// letters are composed with their attributes between double quotes.
+#[must_use]
+pub fn tracked(mail: Mail, links: Links<'_>) -> Mail {
+    let mut html = mail.html;
+    for link in [Some(links.unsubscribe_url), links.archive_url].into_iter().flatten() {
+        html = html.replace(&format!(" href=\"{link}"), &format!(" ses:no-track href=\"{link}"));
+    }
+    Mail { html, tracked: true, ..mail }
 }
 
 /// The link that ends a subscription, with one click or on a page that asks.

@@ -99,6 +99,7 @@ mod tests {
             html: "<p>Hello</p>".into(),
             headers: vec![],
             tags: vec![],
+            tracked: false,
         }
     }
 

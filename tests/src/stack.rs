@@ -263,6 +263,12 @@ impl Stack {
         assert!(answer.status.is_success(), "{}", answer.text);
     }
 
+    /// Has a mail of the mailbox opened (`open`), or a link of it followed (`click`); gives the mailbox's answer.
+    pub async fn hit(&self, mail: &Value, what: &str, body: &Value) -> StatusCode {
+        let id = mail["id"].as_str().unwrap_or_default();
+        self.ask(self.http.post(format!("{}/messages/{id}/{what}", self.mailbox)).json(body)).await.status
+    }
+
     /// How often each fault of mails has happened since they were asked for.
     pub async fn mail_faults_happened(&self) -> Value {
         self.ask(self.http.get(format!("{}/faults", self.mailbox))).await.body["happened"].take()

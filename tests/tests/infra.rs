@@ -176,6 +176,10 @@ fn a_function_may_use_what_its_environment_names_and_nothing_else() {
             reached.extend(list(&statement["Resource"]).into_iter().filter_map(resource_of));
             if list(&statement["Action"]).iter().any(|action| **action == "ses:SendEmail") {
                 reached.insert("ConfigurationSet");
+                let on = list(&statement["Resource"]);
+                if on.iter().filter_map(|on| tagged(on, "Sub")).any(|on| on.contains("${TrackedConfigurationSet}")) {
+                    reached.insert("TrackedConfigurationSet");
+                }
             }
         }
         // One variable stands for all job queues: it reaches its own, and every worker's if it submits jobs.

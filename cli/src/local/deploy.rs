@@ -283,7 +283,8 @@ mod tests {
             outputs.filter(|name| !name.starts_with(' ')).map(|name| (name.to_owned(), "x".to_owned())).collect();
         let found = function_variables(&table().variables, &outputs, &parameters(&addresses, &[]));
         // Only these are not needed, or have a value without it.
-        let optional = ["LOG_LEVEL", "MAIL_CONFIGURATION_SET", "EVENT_BUS", "JWT_TENANT_CLAIM"];
+        let optional =
+            ["LOG_LEVEL", "MAIL_CONFIGURATION_SET", "MAIL_TRACKED_CONFIGURATION_SET", "EVENT_BUS", "JWT_TENANT_CLAIM"];
         let names = before.lines().filter_map(|line| line.strip_prefix("          ")?.split_once(": !"));
         let names = names.map(|(name, _)| name).filter(|name| !optional.contains(name));
         for name in names.filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')) {

@@ -103,10 +103,14 @@ pub(crate) async fn start_mailbox(
     let addresses = Addresses::of(memory);
     step(MAILBOX, format_args!("starting on 127.0.0.1:{}", memory.mailbox_port));
     let (port, mails) = (memory.mailbox_port.to_string(), state.path("data/mails.jsonl"));
+    // The template's name for it.
+    let tracked = format!("{}-tracked", memory.name);
     let ses = memory.ses_address.map(|address| address.to_string());
     let mut arguments: Vec<&OsStr> = vec![
         "--port".as_ref(),
         port.as_ref(),
+        "--tracked-configuration-set".as_ref(),
+        tracked.as_ref(),
         "--state".as_ref(),
         mails.as_ref(),
         "--engine-url".as_ref(),

@@ -20,8 +20,8 @@ use millrace::domain::target::Reach;
 use millrace::domain::token::{TokenKey, Tokens};
 use millrace::person::Records;
 use millrace::ports::{
-    CampaignList, Campaigns, Chunks, Clock, Counters, Files, Groups, Identities, Newsletters, PortError, Queue,
-    Schedules, SendingAccount, SignUps, Subscribers, Suppressions, Throttle, TokenKeys, Users,
+    CampaignList, Campaigns, Chunks, Clock, Counters, Files, Groups, HitLedger, Identities, Newsletters, PortError,
+    Queue, Schedules, SendingAccount, SignUps, Subscribers, Suppressions, Throttle, TokenKeys, Users,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,8 @@ pub struct Api {
     pub campaigns: Arc<dyn Campaigns>,
     /// Their chunks: the account of every recipient.
     pub chunks: Arc<dyn Chunks>,
+    /// Their readers' opens and clicks.
+    pub hits: Arc<dyn HitLedger>,
     /// The campaigns of a tenant and of a newsletter.
     pub campaign_list: Arc<dyn CampaignList>,
     /// The mail service's account.

@@ -43,6 +43,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         suppressions,
         campaigns: mail.clone(),
         chunks: mail.clone(),
+        hits: mail.clone(),
         campaign_list: mail,
         account: account.clone(),
         identities: account,

@@ -75,6 +75,7 @@ impl Desk {
             html: parts.html,
             headers: vec![],
             tags: vec![],
+            tracked: false,
         })
     }
 }

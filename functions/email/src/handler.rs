@@ -48,6 +48,7 @@ impl Desk {
             html: parts.html,
             headers: vec![],
             tags: vec![],
+            tracked: false,
         };
         let message_id = self.send(&name, mail, &attempt).await?;
         self.users.welcomed(&job.user, attempt.now()).await?;

@@ -89,6 +89,7 @@ impl World {
             send_at: "10:00".to_owned().try_into().unwrap(),
             days: None,
             archive: false,
+            tracking: false,
             sequence: None,
             created_at: self.kit.clock.now(),
         }

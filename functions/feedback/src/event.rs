@@ -1,10 +1,12 @@
 //! SES's events, read into what the mails' ledgers know.
 
+use crate::agent::is_machine;
 use jiff::Timestamp;
-use millrace::campaigns::Heard;
+use millrace::campaigns::{Heard, HeardHit};
 use millrace::domain::address::EmailAddress;
-use millrace::domain::chunk::{EventKind, MailEvent};
-use millrace::domain::id::Tenant;
+use millrace::domain::chunk::{EventKind, MAX_RECIPIENTS, MailEvent};
+use millrace::domain::hits::{Hit, HitKind, ReaderPlace};
+use millrace::domain::id::{Tenant, digest_hex};
 use millrace::single_mail::NAME_TAG;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -27,6 +29,8 @@ pub(crate) struct SesEvent {
     complaint: Option<Complaint>,
     reject: Option<Reject>,
     delivery_delay: Option<DeliveryDelay>,
+    open: Option<Fetched>,
+    click: Option<Fetched>,
 }
 
 #[derive(Deserialize)]
@@ -65,11 +69,25 @@ struct DeliveryDelay {
     delay_type: Option<String>,
 }
 
+/// An open or a click. The address that it came from is not read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Fetched {
+    timestamp: Option<Timestamp>,
+    #[serde(default)]
+    user_agent: String,
+    /// Of a click: where it leads.
+    #[serde(default)]
+    link: String,
+}
+
 /// Which mail an event speaks of.
 #[derive(Debug)]
 pub(crate) enum Subject {
     /// One recipient of a campaign's chunk.
     Recipient(Heard),
+    /// An open or a click of one.
+    Hit(HeardHit),
     /// A single mail, by its name in the ledger.
     Single(Single),
     /// A mail that Millrace did not send, or something that no ledger keeps.
@@ -123,9 +141,36 @@ impl SesEvent {
         self.mail.destination.first().and_then(|address| EmailAddress::parse(address.clone()).ok())
     }
 
+    fn tag(&self, name: &str) -> Option<&str> {
+        self.mail.tags.get(name).and_then(|values| values.first()).map(String::as_str)
+    }
+
+    /// The open or click of a campaign's mail, if it is one.
+    fn hit(&self) -> Option<HeardHit> {
+        let (fetched, kind) = match self.event_type.as_str() {
+            "Open" => (self.open.as_ref()?, HitKind::Open),
+            "Click" => {
+                let click = self.click.as_ref()?;
+                let digest = digest_hex(&[&click.link]);
+                (click, HitKind::Click(u32::from_str_radix(digest.get(..8)?, 16).ok()?))
+            }
+            _ => return None,
+        };
+        let reader = ReaderPlace {
+            campaign: self.tag("campaign")?.parse().ok()?,
+            chunk: self.tag("chunk")?.parse().ok()?,
+            place: self.tag("recipient")?.parse().ok().filter(|place| *place < MAX_RECIPIENTS)?,
+        };
+        let (at, sent_at) = (fetched.timestamp?, self.mail.timestamp?);
+        Some(HeardHit { reader, hit: Hit { kind, at, known_machine: is_machine(&fetched.user_agent), sent_at } })
+    }
+
     /// The mail that it speaks of, found by the mail's tags.
     pub(crate) fn subject(&self, now: Timestamp) -> Subject {
-        let tag = |name: &str| self.mail.tags.get(name).and_then(|values| values.first()).map(String::as_str);
+        if let Some(hit) = self.hit() {
+            return Subject::Hit(hit);
+        }
+        let tag = |name| self.tag(name);
         let Some((kind, reason)) = self.kind() else { return Subject::Foreign };
         let message_id = self.mail.message_id.clone();
         let recipient = || {

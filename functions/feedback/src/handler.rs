@@ -2,8 +2,9 @@
 
 use crate::event::{SesEvent, Single, Subject};
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use futures::future::join;
 use jiff::Timestamp;
-use millrace::campaigns::Listener;
+use millrace::campaigns::{HitCounter, Listener};
 use millrace::domain::chunk::EventKind;
 use millrace::domain::suppression::Reason;
 use millrace::ports::{Clock, MailLedger, PortError, Queue, Suppressions};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 /// Takes in what SES tells.
 pub(crate) struct Feedback {
     pub(crate) listener: Listener,
+    pub(crate) hits: HitCounter,
     pub(crate) ledger: Arc<dyn MailLedger>,
     pub(crate) suppressions: Arc<dyn Suppressions>,
     pub(crate) dead_letters: Arc<dyn Queue>,
@@ -26,6 +28,7 @@ impl Feedback {
         let now = self.clock.now();
         let mut kept = Vec::new();
         let (mut places, mut heard) = (Vec::new(), Vec::new());
+        let (mut hit_places, mut hits) = (Vec::new(), Vec::new());
         for (place, record) in event.records.iter().enumerate() {
             let body = record.body.as_deref().unwrap_or_default();
             let Ok(event) = serde_json::from_str::<SesEvent>(body) else {
@@ -39,6 +42,10 @@ impl Feedback {
                     places.push(place);
                     heard.push(one);
                 }
+                Subject::Hit(one) => {
+                    hit_places.push(place);
+                    hits.push(one);
+                }
                 Subject::Single(mail) => {
                     if let Err(error) = self.single(&mail, now).await {
                         tracing::warn!(message_id = record.message_id, "an event could not be noted: {error}");
@@ -48,8 +55,9 @@ impl Feedback {
                 Subject::Foreign => tracing::info!(event_type = event.event_type, "an event that no ledger keeps"),
             }
         }
-        let noted = self.listener.hear(&heard, now).await;
-        kept.extend(places.into_iter().zip(noted).filter(|(_, noted)| !noted).map(|(place, _)| place));
+        let (noted, hits_noted) = join(self.listener.hear(&heard, now), self.hits.take(&hits)).await;
+        let outcomes = places.into_iter().chain(hit_places).zip(noted.into_iter().chain(hits_noted));
+        kept.extend(outcomes.filter(|(_, noted)| !noted).map(|(place, _)| place));
         tracing::info!(events = event.records.len(), kept = kept.len(), "events");
         let failures = kept.into_iter().map(|place| {
             let mut failure = BatchItemFailure::default();

@@ -2,7 +2,7 @@ use crate::world::{World, seed};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use jiff::{SignedDuration, Timestamp};
 use millrace::campaigns::Heard;
-use millrace::domain::campaign::CampaignState;
+use millrace::domain::campaign::{Campaign, CampaignState};
 use millrace::domain::chunk::{Chunk, ChunkStatus, EventKind, MailEvent, RecipientState};
 use millrace::domain::local_time::When;
 use millrace::domain::token::Claim;
@@ -48,6 +48,23 @@ async fn a_letter_says_who_it_is_and_how_to_leave() {
     let id = world.campaign.as_str();
     assert_eq!(tags, [("campaign", id), ("chunk", "0"), ("recipient", "0"), ("attempt", "1")]);
     assert_eq!(world.view().await.campaign.state, CampaignState::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_tracked_campaigns_mails_are_tracked_and_their_way_out_is_not() {
+    for tracked in [false, true] {
+        let world = frozen(3, 100.0).await;
+        let change = |campaign: &Campaign| Ok(Campaign { tracked, version: campaign.version + 1, ..campaign.clone() });
+        world.change(change).await;
+        assert_eq!(work(&world, world.receive(1)).await, [Verdict::Acknowledge]);
+        let accepted = world.ses.accepted.lock().unwrap();
+        assert_eq!(accepted.len(), 3);
+        for (_, mail) in accepted.iter() {
+            assert_eq!(mail.tracked, tracked);
+            let out = mail.html.matches("<a ses:no-track href=\"https://api.example.com/unsubscribe?token=").count();
+            assert_eq!(out, usize::from(tracked), "{}", mail.html);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,6 +86,7 @@ impl Sender {
             tag("recipient", place.to_string()),
             tag("attempt", chunk.recipients[place].attempt.to_string()),
         ];
-        ready.mail(Reader::from(subscriber), links, tags)
+        let mail = ready.mail(Reader::from(subscriber), links, tags)?;
+        Ok(if campaign.tracked { letters::tracked(mail, links) } else { mail })
     }
 }

@@ -24,6 +24,8 @@ export interface MillraceProps extends StackProps {
   readonly eventBus?: string;
   /** Base of the links in mails, without a slash at the end; empty is the HTTP API's own. */
   readonly publicUrl?: string;
+  /** Domain of the pixel and the links by which SES counts opens and clicks; empty is a domain of SES. */
+  readonly trackingDomain?: string;
   /** Domain of the HTTP API; needs `certificateArn`. */
   readonly domainName?: string;
   readonly certificateArn?: string;
@@ -74,6 +76,7 @@ export class Settings {
       NewsletterRate: `${props.newsletterRate ?? 0}`,
       EventBus: props.eventBus ?? "",
       PublicUrl: props.publicUrl ?? "",
+      TrackingDomain: props.trackingDomain ?? "",
       DomainName: props.domainName ?? "",
       CertificateArn: props.certificateArn ?? "",
       JwtIssuer: props.jwtIssuer ?? "",

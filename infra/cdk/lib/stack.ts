@@ -51,7 +51,7 @@ export class MillraceStack extends Stack {
     let mail: Mail | undefined;
     if (settings.isWhole) {
       this.http = new Http(this, functions, settings);
-      mail = new Mail(this, this.stackName, feedback.queueArn);
+      mail = new Mail(this, this.stackName, settings.of("TrackingDomain"), feedback.queueArn);
     }
     this.schedules(functions, settings);
     this.policies(functions, settings, mail);

@@ -19,6 +19,7 @@ const CHOICES: Record<string, Partial<MillraceProps>> = {
   "with a domain and an identity provider": {
     domainName: "api.example.com",
     certificateArn: "arn:aws:acm:eu-west-1:123456789012:certificate/1",
+    trackingDomain: "links.example.com",
     jwtIssuer: "https://id.example.com",
     jwtAudience: "millrace",
     jwtTenantClaim: "org",

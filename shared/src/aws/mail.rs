@@ -10,11 +10,20 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use jiff::Timestamp;
 use std::time::Duration;
 
+/// Which configuration set mails name: by this SES knows what to tell of them, and whether to track opens and clicks.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationSets {
+    /// Of all mails that are not tracked; `None` is none, and then no events arrive.
+    pub plain: Option<String>,
+    /// Of those that are tracked; `None` is that of the others.
+    pub tracked: Option<String>,
+}
+
 /// Sends through SES v2, one request for each mail, never repeated by the SDK.
 #[derive(Clone)]
 pub struct SesMailer {
     client: aws_sdk_sesv2::Client,
-    configuration_set: Option<String>,
+    sets: ConfigurationSets,
 }
 
 impl SesMailer {
@@ -23,8 +32,8 @@ impl SesMailer {
 
     /// A mailer. The client must have its retries off.
     #[must_use]
-    pub fn new(client: aws_sdk_sesv2::Client, configuration_set: Option<String>) -> Self {
-        Self { client, configuration_set }
+    pub fn new(client: aws_sdk_sesv2::Client, sets: ConfigurationSets) -> Self {
+        Self { client, sets }
     }
 }
 
@@ -42,6 +51,7 @@ impl Mailer for SesMailer {
         for (name, value) in &mail.headers {
             message = message.headers(MessageHeader::builder().name(name).value(value).build().map_err(rejected)?);
         }
+        let tracked = self.sets.tracked.as_ref().filter(|_| mail.tracked);
         let mut call = self
             .client
             .send_email()
@@ -49,7 +59,7 @@ impl Mailer for SesMailer {
             .set_reply_to_addresses(mail.reply_to.clone().map(|address| vec![address]))
             .destination(Destination::builder().to_addresses(&mail.to).build())
             .content(EmailContent::builder().simple(message.build()).build())
-            .set_configuration_set_name(self.configuration_set.clone());
+            .set_configuration_set_name(tracked.or(self.sets.plain.as_ref()).cloned());
         for (name, value) in &mail.tags {
             call = call.email_tags(MessageTag::builder().name(name).value(value).build().map_err(rejected)?);
         }

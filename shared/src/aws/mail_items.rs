@@ -180,6 +180,7 @@ pub(super) fn write_newsletter(newsletter: &Newsletter) -> Result<Item, PortErro
     set(&mut item, "reply_to", newsletter.reply_to.as_ref().map(|reply_to| s(reply_to.to_string())));
     set(&mut item, "days", newsletter.days.as_ref().map(json).transpose()?);
     set(&mut item, "archive", newsletter.archive.then_some(AttributeValue::Bool(true)));
+    set(&mut item, "tracking", newsletter.tracking.then_some(AttributeValue::Bool(true)));
     set(&mut item, "sequence", newsletter.sequence.as_ref().map(json).transpose()?);
     Ok(item)
 }
@@ -196,6 +197,7 @@ pub(super) fn read_newsletter(item: &Item) -> Result<Newsletter, PortError> {
         send_at: parsed(item, "send_at")?,
         days: optional_json(item, "days")?,
         archive: item.contains_key("archive"),
+        tracking: item.contains_key("tracking"),
         sequence: optional_json(item, "sequence")?,
         created_at: time(item, "created_at")?,
     })
@@ -247,6 +249,7 @@ pub(super) fn newsletter_changes(change: &NewsletterChange) -> Result<Changes, P
     set("time_zone", change.time_zone.as_ref().map(|zone| Some(s(zone.as_str()))));
     set("send_at", change.send_at.as_ref().map(|time| Some(s(time.to_string()))));
     set("archive", change.archive.map(|archive| archive.then_some(AttributeValue::Bool(true))));
+    set("tracking", change.tracking.map(|tracking| tracking.then_some(AttributeValue::Bool(true))));
     set("days", change.days.as_ref().map(|days| days.as_ref().map(json).transpose()).transpose()?);
     set("sequence", change.sequence.as_ref().map(|one| one.as_ref().map(json).transpose()).transpose()?);
     Ok(changes)
@@ -318,6 +321,7 @@ pub(super) fn write_campaign(campaign: &Campaign) -> Result<Item, PortError> {
     set(&mut item, "rate", campaign.rate.map(|rate| n(u32::from(rate))));
     set(&mut item, "stopped", campaign.stopped.as_ref().map(json).transpose()?);
     set(&mut item, "resend", campaign.resend.as_ref().map(json).transpose()?);
+    set(&mut item, "tracked", campaign.tracked.then_some(AttributeValue::Bool(true)));
     set(&mut item, "pass", (campaign.pass > 0).then(|| n(campaign.pass)));
     let forgiven = Some(&campaign.forgiven).filter(|forgiven| **forgiven != Forgiven::default());
     set(&mut item, "forgiven", forgiven.map(json).transpose()?);
@@ -344,6 +348,7 @@ pub(super) fn read_campaign(item: &Item) -> Result<Campaign, PortError> {
         resend: optional_json(item, "resend")?,
         pass: optional_number(item, "pass").unwrap_or_default(),
         forgiven: optional_json(item, "forgiven")?.unwrap_or_default(),
+        tracked: flag(item, "tracked"),
         state: CampaignState::parse(text(item, "state")?).ok_or_else(|| corrupt("state"))?,
         version: number(item, "version")?,
         created_at: time(item, "created_at")?,

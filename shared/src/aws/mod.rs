@@ -17,6 +17,7 @@ mod due;
 mod enrolments;
 mod files;
 mod groups;
+mod hits;
 mod identities;
 mod item;
 mod job_scan;
@@ -47,7 +48,7 @@ pub use groups::DynamoGroups;
 pub use jobs::DynamoJobs;
 pub use keys::{CreateKeyError, Keys, random_hash_key, random_token_key};
 pub use limits::DynamoLimits;
-pub use mail::{DynamoMailLedger, SesMailer};
+pub use mail::{ConfigurationSets, DynamoMailLedger, SesMailer};
 pub use mail_table::DynamoMail;
 pub use queue::SqsQueue;
 pub use schedules::DynamoSchedules;
@@ -228,7 +229,8 @@ impl Aws {
         })
     }
 
-    /// SES, with the configuration set named by `MAIL_CONFIGURATION_SET`. It never repeats a request.
+    /// SES, with the configuration sets named by `MAIL_CONFIGURATION_SET` and, for tracked mails, `MAIL_TRACKED_CONFIGURATION_SET`.
+    /// It never repeats a request.
     #[must_use]
     pub fn mailer(&self) -> SesMailer {
         let config = aws_sdk_sesv2::config::Builder::from(&self.config)
@@ -240,7 +242,11 @@ impl Aws {
                     .build(),
             )
             .build();
-        SesMailer::new(aws_sdk_sesv2::Client::from_conf(config), env::optional(env::MAIL_CONFIGURATION_SET))
+        let sets = ConfigurationSets {
+            plain: env::optional(env::MAIL_CONFIGURATION_SET),
+            tracked: env::optional(env::MAIL_TRACKED_CONFIGURATION_SET),
+        };
+        SesMailer::new(aws_sdk_sesv2::Client::from_conf(config), sets)
     }
 
     /// The pages of counts, in the table named by `OUTBOX_TABLE`.

@@ -138,6 +138,8 @@ pub struct Campaign {
     pub rules: Rules,
     /// The most it sends at; `None` is as fast as all campaigns together may.
     pub rate: Option<SendRate>,
+    /// Whether opens and clicks are counted: as its newsletter says when it is started.
+    pub tracked: bool,
     /// How far it is.
     pub state: CampaignState,
     /// Why it is paused or halted, while it is.
@@ -226,6 +228,7 @@ impl Campaign {
             segment,
             rules,
             rate,
+            tracked: false,
             state: CampaignState::Draft,
             stopped: None,
             version: 0,

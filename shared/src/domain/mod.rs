@@ -8,6 +8,7 @@ pub mod change;
 pub mod chunk;
 pub mod effects;
 pub mod group;
+pub mod hits;
 pub mod id;
 pub mod import;
 pub mod job;

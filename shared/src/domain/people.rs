@@ -71,6 +71,8 @@ pub struct Newsletter {
     pub days: Option<Weekdays>,
     /// Whether its letters are shown to everybody, in an archive and a feed.
     pub archive: bool,
+    /// Whether opens and clicks of its campaigns are counted.
+    pub tracking: bool,
     /// The letters that whoever is subscribed gets first.
     pub sequence: Option<Sequence>,
     /// When it was created.
@@ -96,6 +98,8 @@ pub struct NewsletterChange {
     pub days: Option<Option<Weekdays>>,
     /// Whether its letters are shown to everybody.
     pub archive: Option<bool>,
+    /// Whether opens and clicks of its campaigns are counted.
+    pub tracking: Option<bool>,
     /// The letters that whoever is subscribed gets first.
     pub sequence: Option<Option<Sequence>>,
 }
@@ -121,6 +125,7 @@ impl NewsletterChange {
             send_at: self.send_at.unwrap_or(newsletter.send_at),
             days: self.days.unwrap_or(newsletter.days),
             archive: self.archive.unwrap_or(newsletter.archive),
+            tracking: self.tracking.unwrap_or(newsletter.tracking),
             sequence: self.sequence.clone().unwrap_or(newsletter.sequence),
             ..newsletter
         }

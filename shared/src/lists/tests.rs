@@ -79,6 +79,7 @@ pub(super) fn weekly() -> Newsletter {
         days: None,
         created_at: Timestamp::UNIX_EPOCH,
         archive: false,
+        tracking: false,
         sequence: None,
     }
 }

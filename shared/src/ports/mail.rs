@@ -21,6 +21,8 @@ pub struct Mail {
     pub headers: Vec<(String, String)>,
     /// SES tags, `[A-Za-z0-9_-]{1,256}` each. They come back in every event, and so join it to this mail.
     pub tags: Vec<(String, String)>,
+    /// Whether SES is to track opens and clicks of it.
+    pub tracked: bool,
 }
 
 /// Why a mail was not, or perhaps was, accepted. The classes follow what may be done next.

@@ -73,6 +73,17 @@ pub(crate) fn story(mail: &Mail, fates: &[(&str, Fate)]) -> Vec<Event> {
     events
 }
 
+/// What SES tells of an open, or of a click when a link is given.
+pub(crate) fn hit(mail: &Mail, link: Option<&str>, user_agent: &str, at: Timestamp) -> Value {
+    let mut detail = json!({ "ipAddress": "192.0.2.1", "timestamp": millis(at), "userAgent": user_agent });
+    let (kind, name) = if link.is_some() { ("Click", "click") } else { ("Open", "open") };
+    if let Some(link) = link {
+        detail["link"] = json!(link);
+        detail["linkTags"] = Value::Null;
+    }
+    json!({ "eventType": kind, "mail": about(mail), name: detail })
+}
+
 fn delivered(address: &str, at: Timestamp) -> Value {
     json!({
         "timestamp": millis(at),

@@ -100,6 +100,16 @@ pub(crate) fn tell(app: &App, mail: &Mail) {
     }
 }
 
+/// Tells of one event of an accepted mail, now, with the faults that were asked for. False when nobody is told.
+pub(crate) fn tell_now(app: &App, body: Value) -> bool {
+    let Some(feedback) = &app.feedback else { return false };
+    let now = Instant::now();
+    for Event { after, body } in disturbed(app, vec![Event { after: Duration::ZERO, body }]) {
+        feedback.report(now + after, None, &body);
+    }
+    true
+}
+
 /// The events as they come when something goes wrong.
 fn disturbed(app: &App, mut events: Vec<Event>) -> Vec<Event> {
     let faults = &app.disturbance;

@@ -12,6 +12,7 @@
 //! pages.rs     the inbox
 //! fate.rs      what becomes of a mail at its recipient            suppression.rs  the account's suppression list
 //! events.rs    SES's events about a mail
+//! hits.rs      opens and clicks, on request
 //! feedback.rs  the events on their way to an SQS queue
 //! faults.rs    what goes wrong on request
 //! ```
@@ -21,6 +22,7 @@ mod events;
 mod fate;
 mod faults;
 mod feedback;
+mod hits;
 mod identities;
 mod mail;
 mod pages;
@@ -49,6 +51,7 @@ use axum::response::{IntoResponse, Response};
 pub struct App {
     store: Arc<Store>,
     feedback: Option<Feedback>,
+    tracked: Option<Arc<str>>,
     suppressed: Arc<suppression::Suppressed>,
     disturbance: Arc<faults::Disturbance>,
     pages: Arc<pages::Pages>,
@@ -60,10 +63,17 @@ impl App {
         Self {
             store: Arc::new(store),
             feedback,
+            tracked: None,
             suppressed: Arc::default(),
             disturbance: Arc::default(),
             pages: Arc::new(pages::Pages::new()),
         }
+    }
+
+    /// The mailbox with the configuration set, if there is one, of the mails whose opens and clicks it tells.
+    #[must_use]
+    pub fn tracking(self, set: Option<String>) -> Self {
+        Self { tracked: set.map(Into::into), ..self }
     }
 }
 
@@ -75,8 +85,11 @@ pub fn ses_router(app: App) -> Router {
 /// Every route of the mailbox.
 pub fn router(app: App) -> Router {
     // SES itself is left out of the guard: a client may reach it under another name, and it gives nothing away.
-    let guarded =
-        api::routes().merge(faults::routes()).merge(pages::routes()).layer(middleware::from_fn(only_loopback_names));
+    let guarded = api::routes()
+        .merge(hits::routes())
+        .merge(faults::routes())
+        .merge(pages::routes())
+        .layer(middleware::from_fn(only_loopback_names));
     Router::new().merge(guarded).nest("/v2", ses::routes()).with_state(app)
 }
 

@@ -42,6 +42,10 @@ struct Options {
     #[arg(long, value_name = "URL", requires = "engine_url")]
     feedback_queue_url: Option<String>,
 
+    /// Configuration set of the mails whose opens and clicks are told.
+    #[arg(long, value_name = "NAME")]
+    tracked_configuration_set: Option<String>,
+
     /// File of JSON lines in which mails outlive a restart.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
@@ -109,7 +113,7 @@ async fn main() -> anyhow::Result<()> {
         // An error means the sender is gone, which it is only after it told us.
         async move { tell.wait_for(|told| *told).await.map(|_| ()).unwrap_or_default() }
     };
-    let app = App::new(store, feedback);
+    let app = App::new(store, feedback).tracking(options.tracked_configuration_set);
     if let Some(listener) = for_containers {
         tokio::spawn(axum::serve(listener, ses_router(app.clone())).with_graceful_shutdown(end()).into_future());
     }

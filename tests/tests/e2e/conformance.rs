@@ -88,6 +88,7 @@ async fn the_mail_table_conforms() {
     conformance::campaigns(&mail, &mail, &salt, now).await;
     conformance::campaign_list(&mail, &salt).await;
     conformance::chunks(&mail, &mail, &salt, now).await;
+    conformance::hits(&mail, &salt, now).await;
     conformance::pace(&mail, &salt, now).await;
     conformance::send_line(&mail, &mail, &format!("{salt}-line"), now).await;
 }

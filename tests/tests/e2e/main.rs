@@ -10,6 +10,7 @@ mod campaigns;
 mod cdk;
 mod conformance;
 mod crashes;
+mod hits;
 mod job_operations;
 mod jobs;
 mod lanes;

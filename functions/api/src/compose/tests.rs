@@ -418,6 +418,22 @@ fn pieces_without_specials() -> impl Strategy<Value = String> {
     })
 }
 
+/// By this a tracked mail's links that must not be tracked are found.
+#[test]
+fn every_link_comes_out_between_double_quotes() {
+    let link = "<a class=out href='{{ unsubscribe_url }}'>Out</a> <A HREF={{unsubscribe_url}}>Out</A>";
+    let by_name = "{% set out = unsubscribe_url %}<a target=_blank\n href = \"{{ out }}\">Out</a>";
+    let button = "<mj-button href='{{ unsubscribe_url }}'>Out</mj-button>";
+    let way = format!(" href=\"{}", ada().unsubscribe_url);
+    for (rendered, links) in [
+        (html(&format!("<p>{link}{by_name}</p>"), &ada()), 3),
+        (markdown(&format!("{link}{by_name} [Out]({{{{ unsubscribe_url }}}})"), &ada()), 4),
+        (mjml(&format!("{}{button}", mj_text("<a href='{{ unsubscribe_url }}'>Out</a>")), &ada()), 2),
+    ] {
+        assert!(rendered.html.matches(&way).count() >= links, "{}", rendered.html);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

@@ -3,6 +3,7 @@
 use crate::compose::BodyFields;
 use jiff::Timestamp;
 use millrace::domain::campaign::{CampaignState, Stop};
+use millrace::domain::hits::HitCounts;
 use millrace::domain::letter::{Body, Manuscript};
 use millrace::domain::local_time::{When, Whose};
 use millrace::domain::pace::SendRate;
@@ -74,6 +75,15 @@ pub struct CountsView {
     pub skipped: u64,
 }
 
+/// How many readers opened, or clicked.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HitsView {
+    /// Readers who did so themselves, as far as can be told.
+    pub people: u64,
+    /// Readers for whom only programs did: mail programs that fetch pictures ahead, scanners that try links.
+    pub machines: u64,
+}
+
 /// Why a campaign is paused or halted.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct StopView {
@@ -128,6 +138,12 @@ pub struct CampaignAnswer {
     pub total: u64,
     /// The recipients by state. They add up to `total`.
     pub counts: CountsView,
+    /// Readers who opened it, each counted once: here alone, and only when its newsletter said `tracking` at its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens: Option<HitsView>,
+    /// The same for clicks on its links. Who clicks has opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clicks: Option<HitsView>,
     /// Mails that SES is known to have accepted beyond a recipient's first.
     pub repeated: u64,
     /// The most mails a second that it sends, when it has a rate of its own.
@@ -154,6 +170,20 @@ pub struct CampaignAnswer {
 }
 
 impl CampaignAnswer {
+    /// The answer with its readers' opens and clicks.
+    #[must_use]
+    pub fn with_hits(self, hits: HitCounts) -> Self {
+        let view = |people, machines| HitsView {
+            people: u64::try_from(people).unwrap_or(0),
+            machines: u64::try_from(machines).unwrap_or(0),
+        };
+        Self {
+            opens: Some(view(hits.opened_people, hits.opened_machines)),
+            clicks: Some(view(hits.clicked_people, hits.clicked_machines)),
+            ..self
+        }
+    }
+
     /// The campaign as the API shows it.
     #[must_use]
     pub fn new(view: &CampaignView) -> Self {
@@ -188,6 +218,8 @@ impl CampaignAnswer {
             frozen: campaign.frozen,
             // A page of the audience and its counts are two items, which may be read on both sides of a write.
             total: if campaign.frozen { campaign.total } else { count(counts.sum()) },
+            opens: None,
+            clicks: None,
             repeated: count(counts.repeated),
             rate: campaign.rate.map(SendRate::get),
             stopped: campaign.stopped.as_ref().map(StopView::new),

@@ -280,6 +280,9 @@ pub async fn show(
     query::read(query.0, &["include"], include).map_err(Problem::invalid)?;
     let view = find(&api, &caller.tenant, &id).await?;
     let mut answer = CampaignAnswer::new(&view);
+    if view.campaign.tracked {
+        answer = answer.with_hits(api.hits.hit_counts(&id).await?);
+    }
     if letter {
         answer.letter = Some(LetterView::from(stored(&api, &view.campaign).await?.manuscript));
     }

@@ -54,6 +54,10 @@ pub struct NewsletterRequest {
     /// segment are not.
     #[serde(default)]
     archive: bool,
+    /// Whether opens and clicks of its campaigns are counted, by SES's pixel and links; not when absent. A campaign takes this
+    /// when it is started.
+    #[serde(default)]
+    tracking: bool,
 }
 
 /// What is to be changed of a newsletter. What is left out stays as it is. Campaigns that are under way keep what they took from
@@ -94,6 +98,10 @@ pub struct NewsletterPatch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<bool>)]
     archive: Option<bool>,
+    /// Whether opens and clicks of its campaigns are counted, for those that are started from now on.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<bool>)]
+    tracking: Option<bool>,
 }
 
 impl From<NewsletterPatch> for NewsletterChange {
@@ -107,6 +115,7 @@ impl From<NewsletterPatch> for NewsletterChange {
             send_at: patch.send_at,
             days: patch.days,
             archive: patch.archive,
+            tracking: patch.tracking,
             sequence: None,
         }
     }
@@ -146,6 +155,8 @@ pub struct NewsletterView {
     pub days: Option<Vec<String>>,
     /// Whether its letters are shown to everybody.
     pub archive: bool,
+    /// Whether opens and clicks of its campaigns are counted.
+    pub tracking: bool,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -163,6 +174,7 @@ impl From<Newsletter> for NewsletterView {
             send_at: newsletter.send_at.to_string(),
             days: newsletter.days.map(Into::into),
             archive: newsletter.archive,
+            tracking: newsletter.tracking,
             created_at: newsletter.created_at,
         }
     }
@@ -201,6 +213,7 @@ pub async fn create(
         send_at: request.send_at,
         days: request.days,
         archive: request.archive,
+        tracking: request.tracking,
         sequence: None,
         created_at: api.now(),
     };

@@ -94,12 +94,13 @@ pub(crate) async fn enforce(api: &Api, draft: &Campaign) -> Answer<Campaign> {
         return Err(Problem::invalid(faults));
     };
     let version = letters::store(&*api.intake.blobs, &draft.id, &letter).await?;
-    let Newsletter { send_at, time_zone, days, .. } = newsletter;
+    let Newsletter { send_at, time_zone, days, tracking: tracked, .. } = newsletter;
     let timing = Timing { send_at, time_zone, days, ..draft.timing.clone() };
     if version == draft.letter && timing == draft.timing {
-        return Ok(draft.clone());
+        return Ok(Campaign { tracked, ..draft.clone() });
     }
     let revised = draft.revised(draft.subject.clone(), version, timing, draft.segment.clone(), draft.rules);
+    let revised = revised.map(|revised| Campaign { tracked, ..revised });
     revised.map_err(|why| Problem::conflict(sentence(&why.to_string())))
 }
 

@@ -9,8 +9,10 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use futures::future::try_join;
 use millrace::domain::campaign::{Campaign, CampaignState};
 use millrace::domain::chunk::{Recipient, RecipientState};
+use millrace::domain::hits::{By, ReaderHits, ReaderPlace};
 use millrace::domain::id::CampaignId;
 use millrace::domain::people::SubscriberKey;
 use millrace::ports::PortError;
@@ -49,6 +51,13 @@ pub struct RecipientView {
     pub message_id: Option<String>,
     /// Attempts that were begun.
     pub attempts: u8,
+    /// Of a tracked campaign: who opened it, `people` or only `machines`. Absent when nobody is known to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "people")]
+    pub opened: Option<String>,
+    /// The same for clicks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clicked: Option<String>,
 }
 
 /// Some of a campaign's recipients.
@@ -171,9 +180,21 @@ fn begun(one: &Recipient) -> u8 {
     one.attempt.saturating_sub(u8::from(unsent))
 }
 
+/// A recipient of the page: where it is, how it stands, and why.
+type Listed = (ReaderPlace, Recipient, &'static str, Option<String>);
+
+/// The opens and clicks of a page's recipients, none when the campaign is not tracked.
+async fn hits(api: &Api, campaign: &Campaign, some: &[Listed]) -> Result<Vec<Option<ReaderHits>>, PortError> {
+    if !campaign.tracked {
+        return Ok(vec![None; some.len()]);
+    }
+    let places: Vec<ReaderPlace> = some.iter().map(|(at, ..)| at.clone()).collect();
+    api.hits.reader_hits(&places).await
+}
+
 async fn read(api: &Api, campaign: &Campaign, wanted: &Wanted) -> Result<RecipientPage, PortError> {
     let limit = wanted.limit.unwrap_or(USUAL);
-    let (mut found, mut next) = (Vec::new(), wanted.from);
+    let (mut found, mut next) = (Vec::<Listed>::new(), wanted.from);
     let end = wanted.from.0.saturating_add(LOOKED_AT).min(campaign.next_chunk);
     'chunks: while next.0 < end {
         let to = next.0.saturating_add(TOGETHER).min(end);
@@ -188,18 +209,22 @@ async fn read(api: &Api, campaign: &Campaign, wanted: &Wanted) -> Result<Recipie
                     next = (chunk.number, place);
                     break 'chunks;
                 }
-                found.push((one, state, reason));
+                let at = ReaderPlace { campaign: campaign.id.clone(), chunk: chunk.number, place };
+                found.push((at, one, state, reason));
             }
         }
         next = (to, 0);
     }
     let mut recipients = Vec::with_capacity(found.len());
     for some in found.chunks(100) {
-        let keys: Result<Vec<_>, _> =
-            some.iter().map(|(one, ..)| SubscriberKey::new(campaign.newsletter.clone(), one.digest.clone())).collect();
+        let keys: Result<Vec<_>, _> = some
+            .iter()
+            .map(|(_, one, ..)| SubscriberKey::new(campaign.newsletter.clone(), one.digest.clone()))
+            .collect();
         let keys = keys.map_err(|error| PortError::Corrupt(error.into()))?;
-        let subscribers = api.subscribers.get(&keys).await?;
-        for (((one, state, reason), key), subscriber) in some.iter().zip(keys).zip(subscribers) {
+        let (subscribers, hits) = try_join(api.subscribers.get(&keys), hits(api, campaign, some)).await?;
+        for ((((_, one, state, reason), key), subscriber), hits) in some.iter().zip(keys).zip(subscribers).zip(hits) {
+            let by = |who: fn(&ReaderHits) -> By| hits.as_ref().and_then(|hits| who(hits).as_str()).map(str::to_owned);
             recipients.push(RecipientView {
                 subscriber: key.id().to_string(),
                 email: subscriber.map(|subscriber| subscriber.email.as_str().to_owned()),
@@ -207,6 +232,8 @@ async fn read(api: &Api, campaign: &Campaign, wanted: &Wanted) -> Result<Recipie
                 reason: reason.clone(),
                 message_id: one.message_id.clone(),
                 attempts: begun(one),
+                opened: by(ReaderHits::opened),
+                clicked: by(ReaderHits::clicked),
             });
         }
     }
@@ -216,7 +243,7 @@ async fn read(api: &Api, campaign: &Campaign, wanted: &Wanted) -> Result<Recipie
 
 fn table(page: &RecipientPage) -> Result<Vec<u8>, csv::Error> {
     let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(["subscriber", "email", "state", "reason", "message_id", "attempts"])?;
+    csv.write_record(["subscriber", "email", "state", "reason", "message_id", "attempts", "opened", "clicked"])?;
     for one in &page.recipients {
         let attempts = one.attempts.to_string();
         let or_empty = |text: &Option<String>| text.clone().unwrap_or_default();
@@ -227,6 +254,8 @@ fn table(page: &RecipientPage) -> Result<Vec<u8>, csv::Error> {
             &or_empty(&one.reason),
             &or_empty(&one.message_id),
             &attempts,
+            &or_empty(&one.opened),
+            &or_empty(&one.clicked),
         ])?;
     }
     csv.into_inner().map_err(|error| error.into_error().into())

@@ -15,10 +15,15 @@ impl Site {
     /// A campaign to so many readers that is under way, its audience frozen; gives its path.
     pub(crate) async fn running(&self, readers: usize) -> String {
         let newsletter = self.newsletter().await;
+        self.running_of(&newsletter, readers).await
+    }
+
+    /// The same of this newsletter.
+    pub(crate) async fn running_of(&self, newsletter: &str, readers: usize) -> String {
         for i in 0..readers {
-            self.post("/v1/subscribers", subscriber(&newsletter, &format!("reader{i}@example.com"))).await.expect(201);
+            self.post("/v1/subscribers", subscriber(newsletter, &format!("reader{i}@example.com"))).await.expect(201);
         }
-        let mut letter = crate::campaigns::letter(&newsletter);
+        let mut letter = crate::campaigns::letter(newsletter);
         letter["rate"] = json!(12.5);
         let campaign = self.post("/v1/campaigns", letter).await.expect(201).json();
         let path = format!("/v1/campaigns/{}", campaign["id"].as_str().unwrap());
@@ -148,7 +153,7 @@ async fn the_account_as_csv() {
     assert_eq!(reply.header("content-type"), Some("text/csv; charset=utf-8"));
     let text = reply.text();
     assert_eq!(text.lines().count(), 11);
-    assert!(text.starts_with("subscriber,email,state,reason,message_id,attempts\n"), "{text}");
+    assert!(text.starts_with("subscriber,email,state,reason,message_id,attempts,opened,clicked\n"), "{text}");
     assert!(text.contains("@example.com,failed,MessageRejected,,1"), "{text}");
     let link = reply.header("link").unwrap();
     let next = link.strip_prefix('<').unwrap().split_once('>').unwrap().0;

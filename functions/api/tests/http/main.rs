@@ -10,6 +10,7 @@ mod document;
 mod events;
 mod fences;
 mod groups;
+mod hits;
 mod hostile;
 mod job_batch;
 mod job_list;

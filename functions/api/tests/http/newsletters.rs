@@ -9,11 +9,12 @@ async fn a_newsletter_is_changed_field_by_field() {
     request["reply_to"] = json!("editor@example.com");
     let made = site.post("/v1/newsletters", request).await.expect(201).json();
     let path = format!("/v1/newsletters/{}", made["id"].as_str().unwrap());
+    assert_eq!(made["tracking"], false);
     assert_eq!(site.patch(&path, json!({})).await.expect(200).json(), made);
 
     let patch = json!({
         "name": "The Wheel", "from": "Wheel <w@example.com>", "postal_address": "2 Mill Lane", "time_zone": "Asia/Tokyo",
-        "send_at": "07:30", "days": ["tue", "wed"], "archive": true
+        "send_at": "07:30", "days": ["tue", "wed"], "archive": true, "tracking": true
     });
     let changed = site.patch(&path, patch.clone()).await.expect(200).json();
     for (field, value) in patch.as_object().unwrap() {
@@ -31,6 +32,7 @@ async fn a_newsletter_is_changed_field_by_field() {
         ("days", json!([])),
         ("send_at", json!("25:00")),
         ("archive", json!(null)),
+        ("tracking", json!(null)),
         ("id", json!("nl_1")),
     ] {
         assert_eq!(site.patch(&path, json!({field: bad})).await.pointers(), [format!("/{field}")]);

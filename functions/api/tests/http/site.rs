@@ -17,8 +17,8 @@ use millrace::ports::Clock;
 use millrace::queues::JobQueues;
 use millrace::testing::{
     ManualClock, MemoryAccount, MemoryBlobs, MemoryCampaignList, MemoryCampaigns, MemoryCounters, MemoryDepths,
-    MemoryGroups, MemoryJobs, MemoryKeys, MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules, MemorySignUps,
-    MemorySubscribers, MemorySuppressions, MemoryUsers,
+    MemoryGroups, MemoryHits, MemoryJobs, MemoryKeys, MemoryNewsletters, MemoryQueue, MemoryQueues, MemorySchedules,
+    MemorySignUps, MemorySubscribers, MemorySuppressions, MemoryUsers,
 };
 use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock};
@@ -44,6 +44,7 @@ pub(crate) struct Site {
     pub(crate) sign_ups: MemorySignUps,
     pub(crate) suppressions: MemorySuppressions,
     pub(crate) campaigns: MemoryCampaigns,
+    pub(crate) hits: MemoryHits,
     pub(crate) campaign_list: MemoryCampaignList,
     pub(crate) account: MemoryAccount,
     pub(crate) keys: MemoryKeys,
@@ -118,6 +119,7 @@ impl Site {
         let (sign_ups, suppressions) = (MemorySignUps::default(), MemorySuppressions::default());
         let (keys, schedules) = (MemoryKeys::default(), MemorySchedules::default());
         let operations = queues.get("operations");
+        let hits = MemoryHits::default();
         let (campaign_list, account) = (MemoryCampaignList::default(), MemoryAccount::default());
         let key = keys.seed(1, &tenant("acme"), &[Scope::Admin]);
         let rival = keys.seed(2, &tenant("rival"), &[Scope::Admin]);
@@ -137,6 +139,7 @@ impl Site {
             files: Arc::new(blobs.clone()),
             campaigns: Arc::new(campaigns.clone()),
             chunks: Arc::new(campaigns.clone()),
+            hits: Arc::new(hits.clone()),
             campaign_list: Arc::new(campaign_list.clone()),
             account: Arc::new(account.clone()),
             identities: Arc::new(account.clone()),
@@ -170,6 +173,7 @@ impl Site {
             sign_ups,
             suppressions,
             campaigns,
+            hits,
             campaign_list,
             account,
             keys,

@@ -58,7 +58,7 @@ async fn freezing(store: &dyn Campaigns, salt: &str, name: &str, now: Timestamp)
     let campaign = draft(salt, name, now);
     assert_eq!(store.create(&campaign).await.expect("create"), Added::New);
     let started = Campaign { timing: Timing { when: When::Now, ..campaign.timing.clone() }, ..campaign.clone() };
-    let started = started.start(now).expect("a draft can be started");
+    let started = Campaign { tracked: true, ..started.start(now).expect("a draft can be started") };
     assert_eq!(store.update(&campaign, &started).await.expect("update"), Written::Done);
     started
 }

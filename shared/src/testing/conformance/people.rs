@@ -72,6 +72,7 @@ pub async fn newsletters(store: &dyn Newsletters, salt: &str, now: Timestamp) {
         send_at: SendTime::parse("10:00").expect("a time"),
         days: None,
         archive: false,
+        tracking: false,
         sequence: None,
         created_at: now,
     };
@@ -82,6 +83,7 @@ pub async fn newsletters(store: &dyn Newsletters, salt: &str, now: Timestamp) {
         reply_to: Some(Mailbox::parse("desk@example.com").expect("an address")),
         days: Some(Weekdays::parse(["tue", "thu"]).expect("days")),
         archive: true,
+        tracking: true,
         sequence: Some(Sequence { since: now, steps }),
         ..plain.clone()
     };
@@ -108,12 +110,14 @@ async fn newsletters_change(store: &dyn Newsletters, plain: &Newsletter, full: &
         send_at: Some(SendTime::parse("07:30").expect("a time")),
         days: Some(full.days),
         archive: Some(true),
+        tracking: Some(true),
         sequence: Some(full.sequence.clone()),
     };
     let empty = NewsletterChange {
         reply_to: Some(None),
         days: Some(None),
         archive: Some(false),
+        tracking: Some(false),
         sequence: Some(None),
         ..NewsletterChange::default()
     };

@@ -120,6 +120,7 @@ pub(super) fn mailing(jobs: MemoryJobs, ledger: MemoryMailLedger, mailer: Memory
                 html: String::new(),
                 headers: vec![],
                 tags: vec![],
+                tracked: false,
             };
             let post = Post { ledger: &ledger, mailer: &mailer, settle: SETTLE };
             let id = send_once(post, attempt.id.as_str(), mail, attempt.now()).await?;
