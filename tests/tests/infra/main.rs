@@ -175,11 +175,12 @@ fn a_function_may_use_what_its_environment_names_and_nothing_else() {
         let mut reached: BTreeSet<&str> = BTreeSet::new();
         for statement in allowed(&template, &function["Role"]) {
             reached.extend(list(&statement["Resource"]).into_iter().filter_map(resource_of));
-            if list(&statement["Action"]).iter().any(|action| **action == "ses:SendEmail") {
-                reached.insert("ConfigurationSet");
-                let on = list(&statement["Resource"]);
-                if on.iter().filter_map(|on| tagged(on, "Sub")).any(|on| on.contains("${TrackedConfigurationSet}")) {
-                    reached.insert("TrackedConfigurationSet");
+            // They are named for the stack, so that the grants hold where they are left out.
+            for on in list(&statement["Resource"]).into_iter().filter_map(|on| tagged(on, "Sub")) {
+                match on.split_once(":configuration-set/${AWS::StackName}").map(|(_, rest)| rest) {
+                    Some("") => reached.extend(["ConfigurationSet"]),
+                    Some("-tracked") => reached.extend(["TrackedConfigurationSet"]),
+                    _ => {}
                 }
             }
         }
