@@ -171,8 +171,8 @@ impl Letter {
     }
 
     fn part(&self, part: Part, values: &Arc<Values>) -> Result<String, LetterError> {
-        let mut out = Bounded::default();
         let template = self.templates.get_template(part.as_str()).map_err(|error| template_error(part, &error))?;
+        let mut out = Bounded::with_room(template.source().len() + ROOM);
         let done = template.render_captured_to(Value::from_dyn_object(values.clone()), &mut out).map(drop);
         match done {
             Ok(()) => String::from_utf8(out.bytes).map_err(|_| LetterError::of(part, "it renders to no text")),
@@ -222,28 +222,24 @@ struct Values {
     unsubscribe_url: Value,
     archive_url: Value,
     newsletter: Value,
-    postal_address: Value,
-    used: AtomicU8,
+    used: Arc<AtomicU8>,
 }
 
 impl Values {
     fn of(letter: &Letter, recipient: &Recipient<'_>) -> Self {
         // The links are ours and need no escape; escaped they would still work, but not be found by a reader of the source.
         let link = |url: &str| Value::from_safe_string(url.to_owned());
+        let used = Arc::new(AtomicU8::new(0));
+        let (name, postal_address) = (letter.newsletter.clone(), letter.postal_address.clone());
         Self {
             name: Value::from(recipient.name.unwrap_or_default()),
             email: Value::from(recipient.email),
             tags: Value::from_iter(recipient.tags.iter().map(String::as_str)),
             unsubscribe_url: link(recipient.unsubscribe_url),
             archive_url: link(recipient.archive_url.unwrap_or_default()),
-            newsletter: letter.newsletter.clone(),
-            postal_address: letter.postal_address.clone(),
-            used: AtomicU8::new(0),
+            newsletter: Value::from_object(Head { name, postal_address, used: used.clone() }),
+            used,
         }
-    }
-
-    fn note(&self, what: u8) {
-        self.used.fetch_or(what, Ordering::Relaxed);
     }
 }
 
@@ -254,6 +250,12 @@ impl fmt::Debug for Values {
     }
 }
 
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Head")
+    }
+}
+
 impl Object for Values {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         Some(match key.as_str()? {
@@ -261,38 +263,50 @@ impl Object for Values {
             "email" => self.email.clone(),
             "tags" => self.tags.clone(),
             "unsubscribe_url" => {
-                self.note(LINK);
+                self.used.fetch_or(LINK, Ordering::Relaxed);
                 self.unsubscribe_url.clone()
             }
             "archive_url" => self.archive_url.clone(),
-            "newsletter" => Value::from_object(Head(self.clone())),
+            "newsletter" => self.newsletter.clone(),
             _ => return None,
         })
     }
 }
 
-/// `newsletter` as templates see it.
-#[derive(Debug)]
-struct Head(Arc<Values>);
+/// `newsletter` as templates see it, made once for a recipient.
+struct Head {
+    name: Value,
+    postal_address: Value,
+    used: Arc<AtomicU8>,
+}
 
 impl Object for Head {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         match key.as_str()? {
-            "name" => Some(self.0.newsletter.clone()),
+            "name" => Some(self.name.clone()),
             "postal_address" => {
-                self.0.note(ADDRESS);
-                Some(self.0.postal_address.clone())
+                self.used.fetch_or(ADDRESS, Ordering::Relaxed);
+                Some(self.postal_address.clone())
             }
             _ => None,
         }
     }
 }
 
+/// By so much a part is mostly longer than its template, if at all.
+const ROOM: usize = 512;
+
 /// Takes [`MAX_PART`] bytes and no more, so that a loop over a large part ends before the memory does.
-#[derive(Default)]
 struct Bounded {
     bytes: Vec<u8>,
     full: bool,
+}
+
+impl Bounded {
+    /// With room for so many, as growing bit by bit would copy most of them several times.
+    fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes.min(MAX_PART)), full: false }
+    }
 }
 
 impl io::Write for Bounded {
