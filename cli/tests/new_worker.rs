@@ -47,7 +47,7 @@ fn a_new_worker_is_built_and_passes_its_tests_and_the_houses() {
     // beside what is built of the project.
     let tested = run(cargo(&clone)
         .args(["test", "--offline", "--workspace", "--bin", NAME, "--test", "infra", "--test", "architecture"])
-        .args(["--config", "profile.dev.package.millrace.debug=false"])
+        .args(["--config", "profile.dev.package.millrace.debug=\"line-tables-only\""])
         .env("CARGO_TARGET_DIR", target()));
     assert!(tested.status.success(), "{}", text(&tested));
     assert!(text(&tested).contains("test handler::tests::the_sample_job_succeeds ... ok"), "{}", text(&tested));
