@@ -30,6 +30,7 @@ fn list(lines: u64) -> Vec<u8> {
 #[tokio::test(start_paused = true)]
 async fn a_long_list_is_taken_in_slice_by_slice_each_within_its_time() {
     let lines: u64 = std::env::var("MILLRACE_LINES").map_or(20_000, |text| text.parse().expect("a number of lines"));
+    assert!(lines >= 10_000 && lines.is_multiple_of(10), "MILLRACE_LINES is at least 10,000, in tens");
     let world = World::new().await;
     let now = world.kit.clock.now();
     let job = ImportSubscribers {
